@@ -1,0 +1,1 @@
+"""Comparisons: baseline retrievers and the evaluation that measures all of them alike."""

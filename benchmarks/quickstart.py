@@ -1,0 +1,191 @@
+"""The quickstart: the whole job on the embedded default, from the import to the table. Knows every room.
+
+AWS operations are the tools; the human-written example titles are the queries. No example text is used in training.
+Examples are split by operation into validation (looked at during training) and test (the table).
+"""
+
+import json
+import resource
+import time
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from rich.panel import Panel
+
+from toolgen.base import load_tokenizer
+from toolgen.benchmarks.bm25 import BM25Retriever, singular
+from toolgen.benchmarks.dense import DenseRetriever
+from toolgen.benchmarks.evaluation import Evaluation, evaluate_retrievers
+from toolgen.config import Section, load_config
+from toolgen.errors import InputError
+from toolgen.files import write_json
+from toolgen.generative import GenerativeRetriever
+from toolgen.indexing import build
+from toolgen.queries import Query, read_queries, split_by_tools, write_queries
+from toolgen.retriever import Retriever
+from toolgen.sources.botocore import import_catalog, import_examples
+from toolgen.stages import memorization, retrieval
+from toolgen.terminal import err, out, progress_bar
+from toolgen.tokenizer import encode_text, end_token_id
+from toolgen.tools import ToolCatalog, words
+
+
+class QuickstartConfig(Section):
+    """What the quickstart is told; see configs/quickstart.yaml."""
+
+    services: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where the quickstart's artefacts lie."""
+
+    root: Path
+
+    @property
+    def tools(self) -> Path:
+        return self.root / "tools.jsonl"
+
+    @property
+    def codebook(self) -> Path:
+        return self.root / "codebook.json"
+
+    @property
+    def queries(self) -> Path:
+        return self.root / "queries.jsonl"
+
+    @property
+    def figures(self) -> Path:
+        return self.root / "figures.json"
+
+    def of_seed(self, seed: int) -> Path:
+        """Stages of the first seed lie in the root itself, so that the README's commands find them."""
+        return self.root if seed == 0 else self.root / f"seed-{seed}"
+
+
+def run_quickstart(output: Path, seeds: int = 1) -> dict[str, Any]:
+    """Run the quickstart and write ``figures.json``.
+
+    Args:
+        output: Folder of the run.
+        seeds: How often to train, with the seeds 0, 1, ...
+
+    Returns:
+        The content of ``figures.json``.
+
+    Raises:
+        InputError: ``seeds`` is below 1.
+    """
+    if seeds < 1:
+        raise InputError(f"--seeds is {seeds}; give at least 1.")
+    started = time.perf_counter()
+    folder = Folder(output)
+    catalog, test = prepare(folder)
+    checkpoints = [train(folder, seed) for seed in range(seeds)]
+    with err.status("Embedding documents for the dense baseline"):
+        baselines: list[Retriever] = [BM25Retriever(catalog), DenseRetriever(catalog)]
+    first, *others = (GenerativeRetriever.load(checkpoint) for checkpoint in checkpoints)
+    evaluation = _evaluate([first, *baselines], test, catalog)
+    figures = evaluation.to_json()
+    if seeds > 1:
+        runs = [evaluation, *(_evaluate([other], test, catalog) for other in others)]
+        figures["seeds"] = _over_seeds(runs)
+    figures["minutes"] = (time.perf_counter() - started) / 60
+    figures["peak_gb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    write_json(folder.figures, figures)
+    out.print(evaluation.table())
+    _say(folder, checkpoints[0], figures)
+    return figures
+
+
+def prepare(folder: Folder) -> tuple[ToolCatalog, list[Query]]:
+    """Import, split and index; returns the catalogue and the test queries."""
+    with as_file(files("toolgen.configs") / "quickstart.yaml") as path:
+        config = load_config(QuickstartConfig, path)
+    with progress_bar("Importing AWS services") as progress:
+        catalog = import_catalog(config.services, progress)
+    catalog.to_jsonl(folder.tools)
+    queries = split_by_tools(import_examples(catalog), {"validation": 0.5, "test": 0.5})
+    write_queries(folder.queries, queries)
+    tokenizer = load_tokenizer("embedded")
+    book = build(
+        "atomic", catalog, encode=lambda text: encode_text(tokenizer, text), end_id=end_token_id(tokenizer)
+    )
+    book.save(folder.codebook)
+    return catalog, read_queries(folder.queries, catalog, "test")
+
+
+def train(folder: Folder, seed: int) -> Path:
+    """Memorization, then retrieval training, both as in configs/embedded/; returns the final checkpoint."""
+    target = folder.of_seed(seed)
+    shared = (f"training.seed={seed}", f"tracking.group=quickstart-{seed}")
+    validation = (f"validation.queries={json.dumps(str(folder.queries))}", "validation.split=validation")
+    with as_file(files("toolgen.configs") / "embedded") as configs:
+        first = load_config(
+            memorization.MemorizationConfig,
+            configs / "memorization.yaml",
+            (
+                f"tools={json.dumps(str(folder.tools))}",
+                f"codebook={json.dumps(str(folder.codebook))}",
+                f"output={json.dumps(str(target / 'memorization'))}",
+                *shared,
+                *validation,
+            ),
+        )
+        memorized = memorization.run(first).checkpoint
+        second = load_config(
+            retrieval.RetrievalConfig,
+            configs / "retrieval.yaml",
+            (
+                f"model={json.dumps(str(memorized))}",
+                f"output={json.dumps(str(target / 'retrieval'))}",
+                *shared,
+                *validation,
+            ),
+        )
+    return retrieval.run(second).checkpoint
+
+
+def says_its_words(query: Query, catalog: ToolCatalog) -> bool:
+    """Whether a query holds every word of the name of one of its gold tools, number aside."""
+    said = {singular(word) for word in words(query.text).split()}
+    return any({singular(word) for word in words(catalog[tool].name).split()} <= said for tool in query.tools)
+
+
+def _evaluate(methods: list[Retriever], test: list[Query], catalog: ToolCatalog) -> Evaluation:
+    paraphrased = {query.id for query in test if not says_its_words(query, catalog)}
+    with progress_bar("Evaluating") as progress:
+        return evaluate_retrievers(
+            methods, test, catalog, subsets={"title without the operation's words": paraphrased}, progress=progress
+        )
+
+
+def _over_seeds(runs: list[Evaluation]) -> dict[str, Any]:
+    values = [run.methods["generative"].to_json() for run in runs]
+    return {
+        "n": len(values),
+        **{
+            measure: {
+                "values": [value[measure] for value in values],
+                "mean": mean(value[measure] for value in values),
+                "stdev": stdev(value[measure] for value in values),
+            }
+            for measure in ("ndcg@1", "ndcg@5", "recall@5", "recall@10", "mrr")
+        },
+    }
+
+
+def _say(folder: Folder, checkpoint: Path, figures: dict[str, Any]) -> None:
+    if "seeds" in figures:
+        ndcg = figures["seeds"]["ndcg@5"]
+        out.print(f"generative NDCG@5 over {figures['seeds']['n']} seeds: {ndcg['mean']:.3f} ± {ndcg['stdev']:.3f}")
+    out.print(
+        f"{figures['minutes']:.1f} minutes, peak {figures['peak_gb']:.1f} GB; artefacts in {folder.root}, "
+        f"figures in {folder.figures}",
+        markup=False,
+    )
+    command = f'python -m toolgen.retrieve --checkpoint {checkpoint} "make a new bucket" -k 5'
+    out.print(Panel(command, title="next: ask it yourself", expand=False))

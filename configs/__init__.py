@@ -1,0 +1,1 @@
+"""One YAML a runnable thing; its header shows the command."""

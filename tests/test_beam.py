@@ -1,0 +1,436 @@
+"""The decoder against exhaustive scoring and against the constrained beam search of transformers."""
+
+from functools import cache
+from itertools import pairwise
+from math import isclose, isnan, nan
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+from transformers import (
+    BertConfig,
+    BertLMHeadModel,
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    LogitsProcessorList,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
+
+from toolgen.beam import BeamResult, beam_search, rank_atomic
+from toolgen.errors import InputError
+from toolgen.processor import TrieLogitsProcessor
+from toolgen.trie import TokenTrie
+
+VOCABULARY, CONTEXT, PAD, END, FIRST = 90, 48, 0, 1, 3
+TIE = 1e-5
+"""Scores closer than this count as equal."""
+MODELS = [("llama", False), ("llama", True), ("qwen2", False), ("gpt2", True), ("gpt2", False), ("bert", True)]
+
+Code = tuple[int, ...]
+Hits = list[tuple[int, float]]
+
+
+@cache
+def tiny_model(kind: str = "llama", tied: bool = False, seed: int = 0) -> PreTrainedModel:
+    """A random model whose distributions are far from uniform."""
+    torch.manual_seed(seed)
+    common = {"vocab_size": VOCABULARY, "tie_word_embeddings": tied, "initializer_range": 0.3, "pad_token_id": PAD}
+    layers = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    layers |= {"max_position_embeddings": CONTEXT}
+    if kind == "llama":
+        return LlamaForCausalLM(LlamaConfig(**common, **layers, num_key_value_heads=2)).eval()
+    if kind == "qwen2":
+        return Qwen2ForCausalLM(Qwen2Config(**common, **layers, num_key_value_heads=2)).eval()
+    if kind == "bert":
+        return BertLMHeadModel(BertConfig(**common, **layers, is_decoder=True)).eval()
+    return GPT2LMHeadModel(GPT2Config(**common, n_embd=32, n_layer=2, n_head=4, n_positions=CONTEXT)).eval()
+
+
+def prompts(lengths: list[int], seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Random prompts, padded on the left, and their mask."""
+    generator = torch.Generator().manual_seed(seed)
+    ids_BT = torch.randint(FIRST, VOCABULARY, (len(lengths), max(lengths)), generator=generator)
+    mask_BT = (torch.arange(max(lengths)) >= max(lengths) - torch.tensor(lengths)[:, None]).long()
+    return ids_BT.masked_fill(mask_BT == 0, PAD), mask_BT
+
+
+def random_codes(count: int, seed: int = 0, alphabet: int = 6, longest: int = 4) -> list[Code]:
+    """Distinct codes of different lengths, closed by the end symbol."""
+    generator = torch.Generator().manual_seed(seed)
+    codes: dict[Code, None] = {}
+    while len(codes) < count:
+        length = int(torch.randint(1, longest + 1, (1,), generator=generator))
+        codes[(*torch.randint(FIRST, FIRST + alphabet, (length,), generator=generator).tolist(), END)] = None
+    return list(codes)
+
+
+closed_codes = st.lists(
+    st.lists(st.integers(FIRST, FIRST + 7), min_size=1, max_size=4).map(lambda body: (*body, END)),
+    min_size=1,
+    max_size=40,
+    unique=True,
+)
+
+
+@torch.inference_mode()
+def exhaustive(model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor, codes: list[Code]) -> list[Hits]:
+    """Every code's score by teacher forcing, one query at a time without padding, best first."""
+    ranked = []
+    for ids_T, mask_T in zip(ids_BT, mask_BT, strict=True):
+        prompt = ids_T[mask_T.bool()].tolist()
+        longest = max(map(len, codes))
+        rows = torch.tensor([[*prompt, *code] + [PAD] * (longest - len(code)) for code in codes])
+        log_p = model(input_ids=rows).logits.double().log_softmax(-1)
+        scores = [
+            sum(float(log_p[row, len(prompt) + place - 1, token]) for place, token in enumerate(code))
+            for row, code in enumerate(codes)
+        ]
+        ranked.append(sorted(enumerate(scores), key=lambda hit: -hit[1]))
+    return ranked
+
+
+def transformers_beams(
+    model: PreTrainedModel,
+    ids_BT: Tensor,
+    mask_BT: Tensor,
+    codes: list[Code],
+    beams: int,
+    *,
+    ends: list[int],
+    processor: TrieLogitsProcessor | None = None,
+) -> list[Hits]:
+    """The constrained beam search of ``generate``, by a dict of prefixes or by our processor."""
+    width, following = ids_BT.shape[1], {}
+    for code in codes:
+        for length in range(len(code)):
+            following.setdefault(code[:length], set()).add(code[length])
+
+    def allowed(_: int, row: Tensor) -> list[int]:
+        return sorted(following.get(tuple(row[width:].tolist()), {END}))
+
+    constraint = (
+        {"prefix_allowed_tokens_fn": allowed}
+        if processor is None
+        else {"logits_processor": LogitsProcessorList([processor])}
+    )
+    output = model.generate(
+        input_ids=ids_BT,
+        attention_mask=mask_BT,
+        num_beams=beams,
+        num_return_sequences=beams,
+        length_penalty=0.0,
+        early_stopping="never",
+        do_sample=False,
+        max_new_tokens=max(map(len, codes)),
+        eos_token_id=ends,
+        pad_token_id=PAD,
+        return_dict_in_generate=True,
+        output_scores=True,
+        **constraint,
+    )
+    found: list[Hits] = []
+    scores = output.sequences_scores.tolist() if beams > 1 else [nan] * len(ids_BT)
+    for place, (row, score) in enumerate(zip(output.sequences[:, width:].tolist(), scores, strict=True)):
+        if place % beams == 0:
+            found.append([])
+        # Beyond the number of codes transformers fills its beams with repetitions that score about -1e9.
+        if place % beams < len(codes):
+            found[-1] += [(i, score) for i, code in enumerate(codes) if tuple(row[: len(code)]) == code]
+    return found
+
+
+def hits(result: BeamResult) -> list[Hits]:
+    """Results as lists, without padding; checks the form that every result has."""
+    ranked = []
+    for codes, scores in zip(result.codes_BK.tolist(), result.scores_BK.tolist(), strict=True):
+        real = [(code, score) for code, score in zip(codes, scores, strict=True) if code != -1]
+        assert codes[len(real) :] == [-1] * (len(codes) - len(real))
+        assert all(score == -float("inf") for score in scores[len(real) :])
+        assert len({code for code, _ in real}) == len(real)
+        assert all(a[1] > b[1] or (a[1] == b[1] and a[0] < b[0]) for a, b in pairwise(real))
+        ranked.append(real)
+    return ranked
+
+
+def assert_same(found: list[Hits], wanted: list[Hits]) -> None:
+    """Same codes in the same order, ties apart, and the same scores; the codes of ``wanted`` may be scoreless."""
+    assert len(found) == len(wanted)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert len(ours) == len(theirs)
+        scores = dict(ours)
+        assert scores.keys() == dict(theirs).keys()
+        for (code, score), (other, other_score) in zip(ours, theirs, strict=True):
+            assert code == other or _close(score, scores[other])
+            assert isnan(other_score) or _close(score, other_score)
+
+
+def _close(score: float, other: float) -> bool:
+    """Within ``TIE``, or within eight units in the last place of a float32 where scores are large."""
+    return isclose(score, other, rel_tol=1e-6, abs_tol=TIE)
+
+
+@pytest.mark.parametrize(("kind", "tied"), MODELS)
+def test_full_width_equals_exhaustive_scoring(kind: str, tied: bool) -> None:
+    model, codes = tiny_model(kind, tied), random_codes(60)
+    ids_BT, mask_BT = prompts([3, 9, 1, 6])
+    result = beam_search(model, TokenTrie.from_codes(codes), ids_BT, mask_BT, len(codes))
+    assert_same(hits(result), exhaustive(model, ids_BT, mask_BT, codes))
+
+
+@given(codes=closed_codes, seed=st.integers(0, 10**6), model=st.sampled_from(MODELS))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_full_width_equals_exhaustive_scoring_on_any_trie(codes: list[Code], seed: int, model: tuple[str, bool]) -> None:
+    ids_BT, mask_BT = prompts([1 + seed % 7, 1 + seed % 3], seed)
+    result = beam_search(tiny_model(*model), TokenTrie.from_codes(codes), ids_BT, mask_BT, len(codes))
+    assert_same(hits(result), exhaustive(tiny_model(*model), ids_BT, mask_BT, codes))
+
+
+@pytest.mark.parametrize("beams", [1, 2, 5, 17, 70])
+@pytest.mark.parametrize(("kind", "tied"), MODELS)
+def test_equals_transformers(kind: str, tied: bool, beams: int) -> None:
+    model, codes = tiny_model(kind, tied), random_codes(60, seed=beams)
+    ids_BT, mask_BT = prompts([3, 9, 1, 6], seed=beams)
+    trie = TokenTrie.from_codes(codes)
+    ours = hits(beam_search(model, trie, ids_BT, mask_BT, beams))
+    assert_same(ours, transformers_beams(model, ids_BT, mask_BT, codes, beams, ends=[END]))
+    processor = TrieLogitsProcessor(trie, ids_BT.shape[1], END)
+    assert_same(ours, transformers_beams(model, ids_BT, mask_BT, codes, beams, ends=[END], processor=processor))
+
+
+@given(codes=closed_codes, beams=st.integers(2, 12), seed=st.integers(0, 10**6), model=st.sampled_from(MODELS))
+@settings(max_examples=80, deadline=None, derandomize=True)
+def test_equals_transformers_on_any_trie(codes: list[Code], beams: int, seed: int, model: tuple[str, bool]) -> None:
+    ids_BT, mask_BT = prompts([1 + seed % 7, 1 + seed % 3], seed)
+    ours = hits(beam_search(tiny_model(*model), TokenTrie.from_codes(codes), ids_BT, mask_BT, beams))
+    assert_same(ours, transformers_beams(tiny_model(*model), ids_BT, mask_BT, codes, beams, ends=[END]))
+
+
+@pytest.mark.parametrize("beams", [2, 4, 9])
+def test_equals_transformers_on_codes_with_and_without_end(beams: int) -> None:
+    """Single tokens beside longer codes; transformers knows them as further end symbols."""
+    singles = [(token,) for token in range(40, 60)]
+    codes = [code for pair in zip(random_codes(20, seed=beams), singles, strict=True) for code in pair]
+    ids_BT, mask_BT = prompts([4, 2, 7], seed=beams)
+    ours = hits(beam_search(tiny_model(), TokenTrie.from_codes(codes), ids_BT, mask_BT, beams))
+    ends = [END, *(token for (token,) in singles)]
+    assert_same(ours, transformers_beams(tiny_model(), ids_BT, mask_BT, codes, beams, ends=ends))
+
+
+def test_narrow_beams_do_prune() -> None:
+    """Otherwise the comparisons above could not tell beam search from exhaustive scoring."""
+    model, codes = tiny_model(), random_codes(60, seed=2)
+    ids_BT, mask_BT = prompts([5] * 40)
+    trie = TokenTrie.from_codes(codes)
+    narrow, full = (beam_search(model, trie, ids_BT, mask_BT, beams).codes_BK[:, :2] for beams in (2, 60))
+    assert not torch.equal(narrow, full)
+
+
+def test_batch_equals_one_by_one() -> None:
+    model, codes = tiny_model("gpt2"), random_codes(60)
+    trie = TokenTrie.from_codes(codes)
+    ids_BT, mask_BT = prompts([2, 11, 5, 1, 8])
+    alone = []
+    for ids_T, mask_T in zip(ids_BT, mask_BT, strict=True):
+        prompt = ids_T[mask_T.bool()][None]
+        alone += hits(beam_search(model, trie, prompt, torch.ones_like(prompt), 7))
+    assert_same(hits(beam_search(model, trie, ids_BT, mask_BT, 7)), alone)
+
+
+@given(codes=closed_codes, data=st.data())
+@settings(max_examples=20, deadline=None, derandomize=True)
+def test_restriction_equals_exhaustive_on_the_subset(codes: list[Code], data: st.DataObject) -> None:
+    subset = data.draw(st.lists(st.integers(0, len(codes) - 1), min_size=1, unique=True).map(sorted))
+    ids_BT, mask_BT = prompts([6, 2])
+    trie = TokenTrie.from_codes(codes).restrict(subset)
+    wanted = exhaustive(tiny_model(), ids_BT, mask_BT, [codes[i] for i in subset])
+    result = beam_search(tiny_model(), trie, ids_BT, mask_BT, len(codes))
+    assert_same(hits(result), [[(subset[i], score) for i, score in row] for row in wanted])
+
+
+@pytest.mark.parametrize(("kind", "tied"), MODELS)
+def test_atomic_equals_beam_search_and_exhaustive(kind: str, tied: bool) -> None:
+    model, tokens = tiny_model(kind, tied), [80, 12, 43, 5, 77, 30, 31, 60]
+    ids_BT, mask_BT = prompts([4, 1, 7])
+    codes = [(token,) for token in tokens]
+    trie = TokenTrie.from_codes(codes)
+    for k in (1, 3, 8, 11):
+        ours = rank_atomic(model, ids_BT, mask_BT, tokens, k)
+        searched = beam_search(model, trie, ids_BT, mask_BT, k)
+        assert ours.codes_BK.shape == searched.codes_BK.shape == (3, k)
+        assert_same(hits(ours), hits(searched))
+        assert_same(hits(ours), [row[:k] for row in exhaustive(model, ids_BT, mask_BT, codes)])
+        if 1 < k <= 8:
+            assert_same(hits(ours), transformers_beams(model, ids_BT, mask_BT, codes, k, ends=[END]))
+    some = rank_atomic(model, ids_BT, mask_BT, torch.tensor(tokens), 4, code_indices=[6, 1, 2])
+    assert_same(hits(some), hits(beam_search(model, trie.restrict([1, 2, 6]), ids_BT, mask_BT, 4)))
+    assert {code for row in hits(some) for code, _ in row} == {1, 2, 6}
+
+
+def test_equal_scores_come_in_the_order_of_codes() -> None:
+    model = tiny_model(seed=99)
+    tokens = [70, 50, 60, 40]
+    # The head's rows are shared by the four codes, so that their scores are equal bit for bit.
+    head = model.get_output_embeddings().weight
+    head.data[tokens] = head.data[40].clone()
+    ids_BT, mask_BT = prompts([4, 6])
+    assert rank_atomic(model, ids_BT, mask_BT, tokens, 3).codes_BK.tolist() == [[0, 1, 2]] * 2
+    trie = TokenTrie.from_codes([(token,) for token in tokens])
+    assert beam_search(model, trie, ids_BT, mask_BT, 4).codes_BK.tolist() == [[0, 1, 2, 3]] * 2
+
+
+def test_more_beams_than_codes_gives_all_and_pads() -> None:
+    codes = random_codes(4)
+    ids_BT, mask_BT = prompts([3, 5])
+    result = beam_search(tiny_model(), TokenTrie.from_codes(codes), ids_BT, mask_BT, 9)
+    assert result.codes_BK.shape == result.scores_BK.shape == (2, 9)
+    assert [sorted(code for code, _ in row) for row in hits(result)] == [[0, 1, 2, 3]] * 2
+    assert result.codes_BK.dtype == torch.int64 and result.scores_BK.dtype == torch.float32
+
+
+def test_no_hallucinated_code_in_ten_thousand_decodes() -> None:
+    """Scores of the beams are those of their codes, and what ``generate`` samples is a code, symbol by symbol."""
+    for seed in range(10):
+        model, codes = tiny_model("llama", False, seed), random_codes(50, seed, alphabet=12)
+        ids_BT, mask_BT = prompts([5] * 1_000, seed)
+        trie = TokenTrie.from_codes(codes)
+        result = beam_search(model, trie, ids_BT, mask_BT, 3)
+        assert result.codes_BK.min() >= 0 and result.codes_BK.max() < len(codes)
+        some = slice(0, 5)
+        truth = [dict(row) for row in exhaustive(model, ids_BT[some], mask_BT[some], codes)]
+        for row, scores in zip(hits(BeamResult(result.codes_BK[some], result.scores_BK[some])), truth, strict=True):
+            assert all(_close(scores[code], score) for code, score in row)
+
+        torch.manual_seed(seed)
+        processor = TrieLogitsProcessor(trie, 5, END)
+        sampled = model.generate(
+            input_ids=ids_BT,
+            attention_mask=mask_BT,
+            do_sample=True,
+            top_k=0,
+            max_new_tokens=trie.depth + 2,
+            eos_token_id=END,
+            pad_token_id=PAD,
+            logits_processor=LogitsProcessorList([processor]),
+        )
+        known = set(codes)
+        for row in sampled[:, 5:].tolist():
+            assert tuple(row[: row.index(END) + 1]) in known
+
+
+def test_search_stops_once_no_prefix_can_enter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One long code that is out of the race must not cost its length in forwards."""
+    model = tiny_model()
+    calls = []
+    forward = LlamaForCausalLM.forward
+    monkeypatch.setattr(LlamaForCausalLM, "forward", lambda *a, **k: calls.append(1) or forward(*a, **k))
+    ids_BT, mask_BT = prompts([5, 3])
+    ranked = rank_atomic(model, ids_BT[:1], mask_BT[:1], list(range(FIRST, VOCABULARY)), VOCABULARY - FIRST).codes_BK[0]
+    best, worst = (int(code) + FIRST for code in (ranked[0], ranked[-1]))
+    calls.clear()
+    trie = TokenTrie.from_codes([(best,), (worst, *range(20, 40))])
+    assert beam_search(model, trie, ids_BT[:1], mask_BT[:1], 1).codes_BK.tolist() == [[0]]
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("decode", ["beam", "atomic"])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"width": 0}, "at least"),
+        ({"tokens": [5, VOCABULARY]}, "outside the model's vocabulary"),
+        ({"lengths": [3, CONTEXT + 1]}, "leaves"),
+        ({"right": True}, "pad on the left"),
+        ({"ids": torch.full((1, 2), VOCABULARY)}, "of a prompt is outside"),
+        ({"ids": torch.full((1, 2), -1)}, "Token -1 of a prompt"),
+        ({"ids": torch.zeros((1, 0), dtype=torch.int64)}, "non-empty"),
+        ({"ids": torch.zeros(3, dtype=torch.int64)}, "matrices"),
+    ],
+)
+def test_bad_input_before_any_compute(
+    decode: str, change: dict, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LlamaForCausalLM, "forward", lambda *a, **k: pytest.fail("computed before the check"))
+    ids_BT, mask_BT = prompts(change.get("lengths", [3, 5]))
+    ids_BT = change.get("ids", ids_BT)
+    mask_BT = torch.ones_like(ids_BT) if "ids" in change else mask_BT.flip(1) if "right" in change else mask_BT
+    tokens, width = change.get("tokens", [5, 6]), change.get("width", 2)
+    with pytest.raises(InputError, match=message):
+        if decode == "atomic":
+            rank_atomic(tiny_model(), ids_BT, mask_BT, tokens, width)
+        else:
+            beam_search(tiny_model(), TokenTrie.from_codes([(token,) for token in tokens]), ids_BT, mask_BT, width)
+
+
+def test_context_counts_tokens_and_not_padding() -> None:
+    """The last symbol is scored, never read: a code of 3 tokens wants 2 positions after the prompt."""
+    trie = TokenTrie.from_codes([(5, 6, END), (7, END)])
+    for kind in ("gpt2", "bert"):
+        ids_BT, mask_BT = prompts([CONTEXT - 2, 1])
+        beam_search(tiny_model(kind), trie, ids_BT, mask_BT, 2)
+        with pytest.raises(InputError, match=f"longest code 3; the model's context holds {CONTEXT}, which leaves 46"):
+            beam_search(tiny_model(kind), trie, *prompts([CONTEXT - 1]), 2)
+
+
+def test_atomic_codes_must_be_distinct() -> None:
+    for tokens in ([], [5, 5], [-1, 5]):
+        with pytest.raises(InputError, match="all different"):
+            rank_atomic(tiny_model(), *prompts([3]), tokens, 1)
+    for subset in ([], [2]):
+        with pytest.raises(InputError, match="subset of tools is empty|does not exist"):
+            rank_atomic(tiny_model(), *prompts([3]), [5, 6], 1, code_indices=subset)
+
+
+def test_models_that_cannot_decode() -> None:
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    encoder = BertLMHeadModel(BertConfig(vocab_size=VOCABULARY, **sizes)).eval()
+    with pytest.raises(InputError, match="is_decoder=True"):
+        beam_search(encoder, TokenTrie.from_codes([(5, END)]), *prompts([3]), 1)
+    ids_BT, mask_BT = prompts([3, 5])
+    ours = rank_atomic(encoder, ids_BT, mask_BT, [5, 6, 7], 3)
+    assert_same(hits(ours), exhaustive_encoder(encoder, ids_BT, mask_BT, [5, 6, 7]))
+    with pytest.raises(AssertionError, match="eval"):
+        rank_atomic(LlamaForCausalLM(tiny_model().config).train(), ids_BT, mask_BT, [5], 1)
+
+
+@torch.inference_mode()
+def exhaustive_encoder(model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor, tokens: list[int]) -> list[Hits]:
+    """Scores of single tokens at the last position of each prompt alone; an encoder must not see the code."""
+    ranked = []
+    for ids_T, mask_T in zip(ids_BT, mask_BT, strict=True):
+        scores = model(input_ids=ids_T[mask_T.bool()][None]).logits[0, -1].log_softmax(-1)[tokens].tolist()
+        ranked.append(sorted(enumerate(scores), key=lambda hit: -hit[1]))
+    return ranked
+
+
+def test_logits_that_are_not_finite() -> None:
+    broken = LlamaForCausalLM(tiny_model().config).eval()
+    broken.lm_head.weight.data[7] = float("nan")
+    with pytest.raises(InputError, match="not finite"):
+        beam_search(broken, TokenTrie.from_codes([(5,), (6,)]), *prompts([3]), 1)
+
+
+def test_processor_rejects_what_does_not_fit() -> None:
+    trie = TokenTrie.from_codes([(5, END), (8, END)])
+    with pytest.raises(InputError, match="negative"):
+        TrieLogitsProcessor(trie, -1, END)
+    with pytest.raises(InputError, match="prompt_length is 4"):
+        TrieLogitsProcessor(trie, 4, END)(torch.zeros((1, 3), dtype=torch.int64), torch.zeros(1, 9))
+    with pytest.raises(InputError, match="use token 8"):
+        TrieLogitsProcessor(trie, 3, END)(torch.zeros((1, 3), dtype=torch.int64), torch.zeros(1, 8))
+
+
+def test_processor_allows_only_the_end_after_a_code() -> None:
+    trie = TokenTrie.from_codes([(5,), (6, 7)])
+    rows = torch.tensor([[9, 5, 4], [9, 6, 4], [9, 6, 7], [9, 4, 4]])
+    for length, wanted in ((1, [{5, 6}] * 4), (2, [{END}, {7}, {7}, {END}]), (3, [{END}] * 4)):
+        scores = torch.randn(4, 10)
+        masked = TrieLogitsProcessor(trie, 1, END)(rows[:, :length], scores)
+        assert [set(row.isfinite().nonzero().flatten().tolist()) for row in masked] == wanted
+        assert torch.equal(masked[masked.isfinite()], scores[masked.isfinite()])

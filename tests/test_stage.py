@@ -1,0 +1,204 @@
+"""Stages on a tiny model: loss falls, exact files, resume goes on, faults are sentences."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+
+from toolgen import training
+from toolgen.errors import InputError
+from toolgen.generative import GenerativeRetriever
+from toolgen.stage import ValidationConfig
+from toolgen.stages import memorization, retrieval
+from toolgen.tools import ToolCatalog
+from toolgen.training import TrainingConfig
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def stage_one(files: dict[str, Path], tiny_base: Path, output: Path, **changes: object) -> memorization.MemorizationConfig:
+    values: dict[str, object] = {
+        "model": str(tiny_base),
+        "tools": files["tools"],
+        "codebook": files["codebook"],
+        "output": output,
+        "tracking": {"mode": "disabled"},
+        "training": TrainingConfig(
+            epochs=15, batch_size=10, learning_rate=3e-3, precision="fp32", max_length=64, eval_every=0.5
+        ),
+    }
+    return memorization.MemorizationConfig.model_validate(values | changes)
+
+
+@pytest.fixture(scope="module")
+def memorized(
+    tmp_path_factory: pytest.TempPathFactory, catalog: ToolCatalog, queries: list, tiny_base: Path
+) -> memorization.StageResult:
+    from toolgen.base import load_tokenizer
+    from toolgen.indexing import build
+    from toolgen.queries import write_queries
+    from toolgen.tokenizer import encode_text, end_token_id
+
+    folder = tmp_path_factory.mktemp("memorized")
+    files = {"tools": folder / "tools.jsonl", "codebook": folder / "codebook.json", "queries": folder / "queries.jsonl"}
+    catalog.to_jsonl(files["tools"])
+    write_queries(files["queries"], queries)
+    tokenizer = load_tokenizer(str(tiny_base))
+    encode = lambda text: encode_text(tokenizer, text)  # noqa: E731
+    build("atomic", catalog, encode=encode, end_id=end_token_id(tokenizer)).save(files["codebook"])
+    validation = ValidationConfig(queries=files["queries"])
+    return memorization.run(stage_one(files, tiny_base, folder / "run", validation=validation))
+
+
+def test_memorization_learns_the_documents(memorized: memorization.StageResult, catalog: ToolCatalog) -> None:
+    retriever = GenerativeRetriever.load(memorized.checkpoint, device="cpu")
+    answers = retriever.search([tool.document() for tool in catalog.values()], 3)
+    right = sum(hits[0].tool == tool_id for tool_id, hits in zip(catalog, answers, strict=True))
+    assert right >= 0.9 * len(catalog)
+    assert {hit.tool for hits in answers for hit in hits} <= set(catalog)
+
+
+def test_the_checkpoint_holds_exactly_its_files(memorized: memorization.StageResult) -> None:
+    names = {path.name for path in memorized.checkpoint.iterdir()}
+    assert names == {
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "training_args.bin",
+        "tools.jsonl",
+        "codebook.json",
+        "toolgen.json",
+    } - {"training_args.bin"}
+
+
+def test_the_report_says_what_was_done(memorized: memorization.StageResult, catalog: ToolCatalog) -> None:
+    report = json.loads((memorized.checkpoint.parent / "report.json").read_text())
+    assert report["stage"] == "memorization"
+    assert report["records"] == len(catalog)
+    assert report["steps"] == 15 * 3
+    assert report["train_loss"] < 3
+    assert 0 <= report["validation"]["ndcg@5"] <= 1
+
+
+def test_plain_transformers_generates_the_tool_and_stops(memorized: memorization.StageResult, catalog: ToolCatalog) -> None:
+    model = AutoModelForCausalLM.from_pretrained(memorized.checkpoint).eval()
+    tokenizer = AutoTokenizer.from_pretrained(memorized.checkpoint)
+    tool = catalog["users.ListUser"]
+    renderer = GenerativeRetriever.load(memorized.checkpoint, device="cpu").artefacts.renderer
+    prompt = torch.tensor(renderer.render([tool.document()]))
+    new = model.generate(prompt, max_new_tokens=5, do_sample=False)[0, prompt.shape[1] :]
+    assert tokenizer.decode(new, skip_special_tokens=True) == "<<users&&ListUser>>"
+    assert new[-1] == tokenizer.eos_token_id and len(new) == 2
+
+
+def test_retrieval_goes_on_from_memorization(
+    memorized: memorization.StageResult, files: dict[str, Path], tmp_path: Path
+) -> None:
+    config = retrieval.RetrievalConfig.model_validate(
+        {
+            "model": str(memorized.checkpoint),
+            "output": tmp_path / "run",
+            "queries": {"path": files["queries"]},
+            "synthetic_per_tool": 2,
+            "tracking": {"mode": "disabled"},
+            "training": {"epochs": 3, "batch_size": 10, "learning_rate": 1e-3, "precision": "fp32"},
+        }
+    )
+    result = retrieval.run(config)
+    assert result.report["records"] == 30 + 60
+    history = json.loads((result.checkpoint / "toolgen.json").read_text())["history"]
+    assert [entry["stage"] for entry in history] == ["memorization", "retrieval"]
+
+
+def test_wandb_keeps_configuration_losses_and_the_final_table_offline(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    short = TrainingConfig(epochs=1, batch_size=10, precision="fp32")
+    memorization.run(stage_one(files, tiny_base, tmp_path / "run", training=short, tracking={"mode": "offline"}))
+    runs = list((tmp_path / "run" / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(runs) == 1
+    content = runs[0].read_bytes()
+    assert b"learning_rate" in content and b"train/loss" in content and b"memorization/final" in content
+
+
+class _Interrupt(TrainerCallback):
+    """Sends this process a signal in the middle of training."""
+
+    def on_step_begin(self, args: object, state: object, control: object, **_: object) -> None:
+        if state.global_step == 4:  # type: ignore[attr-defined]
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_saves_and_resume_goes_on(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = TrainingConfig(epochs=4, batch_size=10, precision="fp32")
+    whole = memorization.run(stage_one(files, tiny_base, tmp_path / "whole", training=plan))
+    original = training.CodeTrainer.__init__
+
+    def interrupted(self: training.CodeTrainer, **arguments: object) -> None:
+        original(self, **arguments)  # type: ignore[arg-type]
+        self.add_callback(_Interrupt())
+
+    with monkeypatch.context() as patched:
+        patched.setattr(training.CodeTrainer, "__init__", interrupted)
+        with pytest.raises(SystemExit) as stopped:
+            memorization.run(stage_one(files, tiny_base, tmp_path / "cut", training=plan))
+    assert stopped.value.code == 128 + signal.SIGTERM
+    saved = tmp_path / "cut" / "checkpoints" / "checkpoint-5"
+    assert (saved / "toolgen.json").is_file() and (saved / "tokenizer.json").is_file()
+    resumed = memorization.run(stage_one(files, tiny_base, tmp_path / "cut", training=plan, resume=True))
+    assert resumed.report["steps"] == whole.report["steps"] == 12
+    states = [AutoModelForCausalLM.from_pretrained(run.checkpoint).state_dict() for run in (whole, resumed)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_run_without_a_checkpoint_cannot_be_resumed(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        memorization.run(stage_one(files, tiny_base, tmp_path / "run", resume=True))
+
+
+def test_a_base_model_needs_catalogue_and_codebook(tiny_base: Path, tmp_path: Path) -> None:
+    config = memorization.MemorizationConfig(model=str(tiny_base), output=tmp_path)
+    with pytest.raises(InputError, match="'tools'.*'codebook'"):
+        memorization.run(config)
+
+
+def test_a_codebook_of_another_catalogue_is_refused(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, catalog: ToolCatalog
+) -> None:
+    ToolCatalog(list(catalog.values())[1:]).to_jsonl(files["tools"])
+    with pytest.raises(InputError, match="belongs to another catalogue.*1 code"):
+        memorization.run(stage_one(files, tiny_base, tmp_path / "run"))
+
+
+def _stage(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "stages/memorization.py", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_script_teaches_its_keys() -> None:
+    shown = _stage("--help")
+    assert shown.returncode == 0
+    assert "training.row_learning_rate" in shown.stdout and "--config" in shown.stdout
+
+
+def test_the_script_reports_a_bad_key_in_one_sentence() -> None:
+    refused = _stage("output=x", "training.epoch=3")
+    assert refused.returncode == 2
+    assert "unknown key 'training.epoch'" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_retrieval_without_any_query_is_refused(memorized: memorization.StageResult, tmp_path: Path) -> None:
+    config = retrieval.RetrievalConfig(model=str(memorized.checkpoint), output=tmp_path, tracking={"mode": "disabled"})
+    with pytest.raises(InputError, match="synthetic_per_tool"):
+        retrieval.run(config)

@@ -1,0 +1,60 @@
+"""Synthesised queries: extractive, reproducible, and independent of the rest of the catalogue."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from toolgen.synthesis import ARTICLES, OPENINGS, imperative, synthetic_queries, synthetic_records
+from toolgen.tools import Tool, ToolCatalog, words
+
+GLUE = {word for opening in OPENINGS for word in opening.split()} | set(ARTICLES) | {"in", "for", "with", "by", "using"}
+GLUE |= {"given", "and", "."}
+
+tools = st.builds(
+    Tool,
+    id=st.text(min_size=1),
+    name=st.text(min_size=1).filter(str.strip),
+    description=st.text(max_size=200),
+    group=st.none() | st.text(min_size=1, max_size=10),
+)
+
+
+@given(tools, st.integers(0, 20), st.integers())
+def test_any_tool_gives_as_many_queries_as_asked_for(tool: Tool, count: int, seed: int) -> None:
+    queries = synthetic_queries(tool, count, random.Random(seed))
+    assert len(queries) == count
+    assert all(query.strip() for query in queries)
+
+
+def test_every_content_word_comes_from_the_document() -> None:
+    tool = Tool(
+        "s3.PutObject",
+        "PutObject",
+        "Adds an object to a bucket. You must have write permissions on a bucket to add an object to it.",
+        {"type": "object", "properties": {"ACL": {}, "StorageClass": {}}},
+        "s3",
+    )
+    own = set(words(tool.name).split()) | set(tool.description.lower().split()) | {"s", "3", "add", "acl"}
+    own |= {"storage", "class"}
+    said = {word for query in synthetic_queries(tool, 300, random.Random(0)) for word in query.lower().split()}
+    assert said <= own | GLUE
+    assert {"put", "object", "storage", "permissions"} <= said, "a style is never drawn"
+
+
+def test_records_are_seeded_and_do_not_depend_on_other_tools(catalog: ToolCatalog) -> None:
+    records = synthetic_records(catalog, 4, seed=1)
+    assert len(records) == 4 * len(catalog)
+    assert records == synthetic_records(catalog, 4, seed=1)
+    assert records != synthetic_records(catalog, 4, seed=2)
+    alone = synthetic_records(ToolCatalog([catalog["users.ListUser"]]), 4, seed=1)
+    assert alone == [record for record in records if record.tool == "users.ListUser"]
+
+
+def test_a_leading_verb_becomes_imperative() -> None:
+    assert imperative(("Creates", "a", "bucket"), "create") == ["create", "a", "bucket"]
+    assert imperative(("Modifies", "it"), "put") == ["modify", "it"]
+    assert imperative(("Describes", "it"), "list") == ["describe", "it"]
+    assert imperative(("Attaches", "it"), "attach") == ["attach", "it"]
+    assert imperative(("This", "is", "it"), "get") == ["This", "is", "it"]
+    assert imperative(("Access", "it"), "get") == ["Access", "it"]

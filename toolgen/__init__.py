@@ -1,0 +1,3 @@
+"""toolgen: language models that hold their tools in their own vocabulary."""
+
+__version__ = "0.1.0"

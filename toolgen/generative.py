@@ -1,0 +1,173 @@
+"""The generative retriever: a language model answers a query with tool tokens. Knows decoding and checkpoints; no
+training."""
+
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from toolgen.beam import BeamResult, beam_search, rank_atomic
+from toolgen.checkpoint import Artefacts, load_model
+from toolgen.errors import InputError
+from toolgen.retriever import Hit, check_k
+from toolgen.trie import TokenTrie
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Prompts of similar length, and their places among the queries."""
+
+    places: tuple[int, ...]
+    input_ids_BT: Tensor
+    mask_BT: Tensor
+
+
+class GenerativeRetriever:
+    """Ranks tools by the probability that the model generates their code. Meets ``Retriever``.
+
+    Only codes of the catalogue can come out. Atomic codes take one forward; all others an exact beam search.
+
+    Attributes:
+        name: Label in tables.
+        artefacts: Tokenizer, catalogue, codebook and codes.
+        model_seconds: Seconds spent in the model during the last ``search``.
+
+    Example:
+        >>> retriever = GenerativeRetriever.load("runs/quickstart/retrieval/final")  # doctest: +SKIP
+        >>> retriever.search(["make a new bucket"], k=3)  # doctest: +SKIP
+        [[Hit(tool='s3.CreateBucket', score=-0.1), ...]]
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        artefacts: Artefacts,
+        *,
+        beams: int | None = None,
+        batch_size: int = 64,
+        name: str = "generative",
+    ) -> None:
+        """
+        Args:
+            model: The language model; its mode and device are left as they are.
+            artefacts: What belongs to it.
+            beams: Width of the beam search; None: as many as results are asked for, at least 10. Atomic codes need none.
+            batch_size: Queries decoded together.
+            name: Label in tables.
+
+        Raises:
+            InputError: ``beams`` or ``batch_size`` is below 1.
+        """
+        if (beams is not None and beams < 1) or batch_size < 1:
+            raise InputError(f"beams ({beams}) and batch_size ({batch_size}) must be at least 1.")
+        self.name = name
+        self.artefacts = artefacts
+        self.model_seconds = 0.0
+        self._model = model
+        self._beams = beams
+        self._batch_size = batch_size
+        self._renderer = artefacts.renderer
+        self._trie = TokenTrie.from_codes(artefacts.codes.sequences)
+        self._allowed = lru_cache(maxsize=16)(self._positions_of_groups)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        *,
+        device: str | None = None,
+        beams: int | None = None,
+        batch_size: int = 64,
+    ) -> "GenerativeRetriever":
+        """Load a checkpoint.
+
+        Args:
+            folder: What a stage wrote.
+            device: Such as ``"cpu"`` or ``"cuda:1"``; None: CUDA when there is one.
+            beams: See the constructor.
+            batch_size: See the constructor.
+
+        Raises:
+            InputError: The folder is no checkpoint, or its parts do not belong together.
+        """
+        artefacts = Artefacts.load(folder)
+        model = load_model(folder).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return cls(model, artefacts, beams=beams, batch_size=batch_size)
+
+    def search(
+        self,
+        queries: Sequence[str],
+        k: int,
+        *,
+        groups: Sequence[str] | None = None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[list[Hit]]:
+        """Rank tools for queries.
+
+        Args:
+            queries: Texts; none may be blank.
+            k: Answers a query.
+            groups: Answer only with tools of these groups.
+            progress: Called with (queries done, queries in all) after each batch.
+
+        Returns:
+            One list a query in the order given, best first. A score is the natural logarithm of the code's probability.
+
+        Raises:
+            InputError: ``k`` is out of range, a group is unknown, a query is blank or longer than the model's context.
+        """
+        allowed = self._allowed(tuple(groups)) if groups is not None else None
+        check_k(k, len(self.artefacts.catalog) if allowed is None else len(allowed))
+        if blank := [number for number, query in enumerate(queries, start=1) if not query.strip()]:
+            raise InputError(f"Query number {blank[0]} is blank. Say what the tool should do.")
+        self.model_seconds = 0.0
+        answers: list[list[Hit]] = [[] for _ in queries]
+        done = 0
+        for batch in self._batches(queries):
+            started = time.perf_counter()
+            result = self._decode(batch, k, allowed)
+            codes, scores = result.codes_BK.tolist(), result.scores_BK.tolist()
+            self.model_seconds += time.perf_counter() - started
+            for place, row_codes, row_scores in zip(batch.places, codes, scores, strict=True):
+                found = [(code, score) for code, score in zip(row_codes, row_scores, strict=True) if code >= 0]
+                answers[place] = [Hit(self.artefacts.codes.tool_ids[code], score) for code, score in found[:k]]
+            done += len(batch.places)
+            if progress is not None:
+                progress(done, len(queries))
+        return answers
+
+    def _decode(self, batch: _Batch, k: int, allowed: tuple[int, ...] | None) -> BeamResult:
+        codes = self.artefacts.codes
+        if codes.is_atomic:
+            tokens = [sequence[0] for sequence in codes.sequences]
+            return rank_atomic(self._model, batch.input_ids_BT, batch.mask_BT, tokens, k, code_indices=allowed)
+        trie = self._trie if allowed is None else self._trie.restrict(allowed)
+        beams = max(k, self._beams if self._beams is not None else 10)
+        return beam_search(self._model, trie.to(self._model.device), batch.input_ids_BT, batch.mask_BT, beams)
+
+    def _batches(self, queries: Sequence[str]) -> Iterator[_Batch]:
+        """Prompts sorted by length, so that padding stays small."""
+        prompts = self._renderer.render(queries)
+        order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
+        device = self._model.device
+        pad_id = self.artefacts.tokenizer.pad_token_id
+        pad_id = self.artefacts.codes.end_id if pad_id is None else pad_id
+        for start in range(0, len(order), self._batch_size):
+            places = tuple(order[start : start + self._batch_size])
+            width = max(len(prompts[place]) for place in places)
+            input_ids_BT = torch.full((len(places), width), pad_id)
+            mask_BT = torch.zeros((len(places), width), dtype=torch.long)
+            for row, place in enumerate(places):
+                prompt = prompts[place]
+                input_ids_BT[row, width - len(prompt) :] = torch.tensor(prompt)
+                mask_BT[row, width - len(prompt) :] = 1
+            yield _Batch(places, input_ids_BT.to(device), mask_BT.to(device))
+
+    def _positions_of_groups(self, groups: tuple[str, ...]) -> tuple[int, ...]:
+        catalog = self.artefacts.catalog
+        return tuple(catalog.position(tool_id) for tool_id in catalog.ids_of_groups(groups))

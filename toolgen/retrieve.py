@@ -1,0 +1,127 @@
+"""``python -m toolgen.retrieve``: rank the tools of a checkpoint for queries. Knows the terminal; the work is done by
+``GenerativeRetriever``."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from toolgen.errors import InputError
+from toolgen.retriever import Hit
+from toolgen.terminal import err, out, progress_bar, run_app
+
+if TYPE_CHECKING:
+    from toolgen.generative import GenerativeRetriever
+
+app = typer.Typer(add_completion=False)
+
+
+@app.command()
+def retrieve(
+    checkpoint: Annotated[Path, typer.Option(help="Folder that a stage wrote, e.g. runs/quickstart/retrieval/final.")],
+    queries: Annotated[list[str] | None, typer.Argument(help="What the tool should do. None: an interactive prompt.")] = None,
+    k: Annotated[int, typer.Option("-k", "--k", help="Answers a query.")] = 5,
+    file: Annotated[Path | None, typer.Option(help="Read queries from a text file, one a line; '-' is stdin.")] = None,
+    group: Annotated[str | None, typer.Option(help="Only tools of these groups, e.g. s3,ec2.")] = None,
+    beams: Annotated[int | None, typer.Option(help="Beam width for codes of several tokens (default: max(k, 10)).")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: CUDA when there is one).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of tables.")] = False,
+) -> None:
+    """Rank the tools of a checkpoint for one or more queries.
+
+    Examples:
+
+      python -m toolgen.retrieve --checkpoint runs/quickstart/retrieval/final "make a new bucket" -k 5
+
+      python -m toolgen.retrieve --checkpoint DIR --group s3,ec2 --file queries.txt --json > ranked.jsonl
+    """
+    texts = _queries(queries or [], file)
+    groups = [name.strip() for name in group.split(",") if name.strip()] if group is not None else None
+    if groups is not None and not groups:
+        raise InputError("--group names no group. Give names separated by commas, such as --group s3,ec2.")
+    retriever = _load(checkpoint, device, beams)
+    if texts:
+        _answer(retriever, texts, k, groups, as_json)
+        return
+    err.print(f"{len(retriever.artefacts.catalog):,} tools. Type what you need; an empty line or Ctrl-D ends.")
+    while line := _ask():
+        try:
+            _answer(retriever, [line], k, groups, as_json)
+        except InputError as error:
+            err.print(f"Error: {error}", markup=False)
+
+
+def _queries(arguments: Sequence[str], file: Path | None) -> list[str]:
+    texts = list(arguments)
+    if file is not None:
+        if str(file) == "-":
+            lines = sys.stdin.read()
+        elif file.is_file():
+            lines = file.read_text(encoding="utf-8")
+        else:
+            raise InputError(f"{file}: no such file. Give a text file with one query a line, or '-' for stdin.")
+        found = [line.strip() for line in lines.splitlines() if line.strip()]
+        if not found:
+            raise InputError(f"{file}: no query. At least one line that is not blank is needed.")
+        texts += found
+    return texts
+
+
+def _load(checkpoint: Path, device: str | None, beams: int | None) -> "GenerativeRetriever":
+    with err.status("Loading the model"):
+        from toolgen.generative import GenerativeRetriever
+
+        return GenerativeRetriever.load(checkpoint, device=device, beams=beams)
+
+
+def _ask() -> str:
+    try:
+        return input("> " if sys.stdin.isatty() else "").strip()
+    except (EOFError, KeyboardInterrupt):
+        return ""
+
+
+def _answer(
+    retriever: "GenerativeRetriever", texts: Sequence[str], k: int, groups: Sequence[str] | None, as_json: bool
+) -> None:
+    started = time.perf_counter()
+    with progress_bar("Ranking") as progress:
+        answers = retriever.search(texts, k, groups=groups, progress=progress)
+    total = time.perf_counter() - started
+    for text, hits in zip(texts, answers, strict=True):
+        if as_json:
+            out.file.write(json.dumps(_record(text, hits), ensure_ascii=False) + "\n")
+        else:
+            out.print(_table(retriever, text, hits))
+    err.print(
+        f"{len(texts)} quer{'y' if len(texts) == 1 else 'ies'}: model {retriever.model_seconds * 1e3:,.1f} ms, "
+        f"total {total * 1e3:,.1f} ms"
+    )
+
+
+def _record(text: str, hits: Sequence[Hit]) -> dict[str, object]:
+    ranked = [{"rank": rank, "tool": hit.tool, "score": hit.score} for rank, hit in enumerate(hits, start=1)]
+    return {"query": text, "tools": ranked}
+
+
+def _table(retriever: "GenerativeRetriever", text: str, hits: Sequence[Hit]) -> Table:
+    from rich.markup import escape
+
+    table = Table(title=escape(text), title_justify="left", expand=False)
+    table.add_column("rank", justify="right")
+    table.add_column("tool", no_wrap=True)
+    table.add_column("score", justify="right")
+    table.add_column("description", no_wrap=True, overflow="ellipsis", max_width=80)
+    for rank, hit in enumerate(hits, start=1):
+        description = " ".join(retriever.artefacts.catalog[hit.tool].description.split())
+        table.add_row(str(rank), escape(hit.tool), f"{hit.score:.3f}", escape(description))
+    return table
+
+
+if __name__ == "__main__":
+    run_app(app)

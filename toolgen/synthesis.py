@@ -1,0 +1,158 @@
+"""Training queries made from tools' own documents, for catalogues without labelled queries. Extractive: every content
+word comes from the tool's name, group, parameters or description. Knows no models and no tokenizer.
+
+Styles, drawn for each query with the weights of ``STYLES``:
+
+- ``named``: the name in words, often with an article, sometimes with the group ("create a bucket in s3");
+- ``parametrised``: the same with one or two parameter names ("create bucket with acl and object ownership");
+- ``summarised``: the description's first sentence, or sometimes a later one, its leading verb made imperative;
+- ``fragment``: a window of 4 to 12 words of some sentence;
+- ``combined``: summary and name together.
+
+Then about 15% of the words are deleted at random and an opening ("how do I") may be put in front.
+"""
+
+import random
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from toolgen.records import Record
+from toolgen.tools import Tool, ToolCatalog, words
+
+LONGEST = 24
+"""Words of a summary at most."""
+
+DELETED = 0.15
+"""Share of words that are deleted."""
+
+OPENINGS = ("", "", "", "", "to", "i need to", "how do i", "how to", "i want to", "please", "can you", "help me", "we need to")
+ARTICLES = ("a", "the", "an", "my", "all", "the")
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a tool's document offers for queries."""
+
+    tool: Tool
+
+    @cached_property
+    def name(self) -> tuple[str, ...]:
+        """The tool's name in words."""
+        return tuple(words(self.tool.name).split()) or (self.tool.name,)
+
+    @cached_property
+    def group(self) -> tuple[str, ...]:
+        """The tool's group in words."""
+        return tuple(words(self.tool.group).split()) if self.tool.group else ()
+
+    @cached_property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters, each in words."""
+        named = (words(name) for name in (self.tool.parameters or {}).get("properties", {}))
+        return tuple(name for name in named if name)
+
+    @cached_property
+    def sentences(self) -> tuple[tuple[str, ...], ...]:
+        """The description's first six sentences of three words or more."""
+        split = (tuple(sentence.split()) for sentence in _SENTENCE_END.split(self.tool.description))
+        return tuple(sentence for sentence in split if len(sentence) >= 3)[:6]
+
+
+Style = Callable[[Material, random.Random], list[str]]
+
+
+def named(material: Material, rng: random.Random) -> list[str]:
+    """The name in words, sometimes with an article after the first word and with the group."""
+    query = list(material.name)
+    if len(query) > 1 and rng.random() < 0.5:
+        query.insert(1, rng.choice(ARTICLES))
+    if material.group and rng.random() < 0.3:
+        query += [*rng.choice((["in"], ["for"], ["with"], [])), *material.group]
+    return query
+
+
+def parametrised(material: Material, rng: random.Random) -> list[str]:
+    """The name with one or two parameters."""
+    query = named(material, rng)
+    if material.parameters:
+        count = min(len(material.parameters), rng.choice((1, 1, 2)))
+        chosen = rng.sample(material.parameters, count)
+        query += [rng.choice(("with", "by", "for", "using", "given")), *" and ".join(chosen).split()]
+    return query
+
+
+def summarised(material: Material, rng: random.Random) -> list[str]:
+    """A sentence, mostly the first, as an imperative."""
+    if not material.sentences:
+        return named(material, rng)
+    sentence = material.sentences[0] if rng.random() < 0.7 else rng.choice(material.sentences)
+    query = imperative(sentence, material.name[0])
+    return query if len(query) <= LONGEST else query[: rng.randint(8, LONGEST)]
+
+
+def fragment(material: Material, rng: random.Random) -> list[str]:
+    """Some consecutive words of a sentence."""
+    if not material.sentences:
+        return named(material, rng)
+    sentence = rng.choice(material.sentences)
+    length = rng.randint(4, 12)
+    start = rng.randrange(max(1, len(sentence) - length + 1))
+    return list(sentence[start : start + length])
+
+
+def combined(material: Material, rng: random.Random) -> list[str]:
+    """The beginning of the summary and the name, in either order."""
+    if not material.sentences:
+        return named(material, rng)
+    summary, name = imperative(material.sentences[0], material.name[0])[:14], named(material, rng)
+    return [*summary, *name] if rng.random() < 0.5 else [*name, ".", *summary]
+
+
+STYLES: Mapping[Style, float] = {named: 0.35, parametrised: 0.15, summarised: 0.3, fragment: 0.1, combined: 0.1}
+
+
+def synthetic_records(catalog: ToolCatalog, per_tool: int, seed: int) -> list[Record]:
+    """Make ``per_tool`` queries for every tool, each a training pair.
+
+    A tool's queries depend on the seed and on the tool alone, so they stay the same when the catalogue grows.
+    """
+    return [
+        Record(query, tool.id)
+        for tool in catalog.values()
+        for query in synthetic_queries(tool, per_tool, random.Random(f"{seed}:{tool.id}"))
+    ]
+
+
+def synthetic_queries(tool: Tool, count: int, rng: random.Random) -> list[str]:
+    """Make ``count`` queries for one tool."""
+    material = Material(tool)
+    styles, weights = list(STYLES), list(STYLES.values())
+    queries = []
+    for style in rng.choices(styles, weights, k=count):
+        query = style(material, rng)
+        kept = [word for word in query if rng.random() >= DELETED] or query
+        queries.append(" ".join([rng.choice(OPENINGS), *kept]).strip())
+    return queries
+
+
+def imperative(sentence: tuple[str, ...], verb: str) -> list[str]:
+    """Put a sentence's leading third-person verb into the imperative: "Creates a bucket" -> "create a bucket".
+
+    Args:
+        sentence: Words.
+        verb: The name's first word, preferred when the sentence's first word is a form of it.
+    """
+    first = sentence[0].lower()
+    stems = [first[: -len(ending)] + base for ending, base in _ENDINGS if first.endswith(ending)]
+    if verb in stems:
+        return [verb, *sentence[1:]]
+    if stems and len(first) > 4 and not first.endswith(("ss", "us", "is")):
+        return [stems[0] if first.endswith("ies") else first[:-1], *sentence[1:]]
+    return list(sentence)
+
+
+_ENDINGS = (("ies", "y"), ("es", "e"), ("es", ""), ("s", ""))
