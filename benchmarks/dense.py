@@ -54,7 +54,7 @@ class DenseRetriever:
         """
         if document_tokens is not None and document_tokens < _FEWEST_TOKENS:
             raise InputError(
-                f"document_tokens is {document_tokens}; two tokens are markers, so it must be {_FEWEST_TOKENS} or more. "
+                f"document_tokens is {document_tokens}; two tokens are markers, so give {_FEWEST_TOKENS} or more. "
                 "Leave it out to cut only at the encoder's own limit."
             )
         self.name = "dense"

@@ -111,9 +111,7 @@ def prepare(folder: Folder) -> tuple[ToolCatalog, list[Query]]:
     queries = split_by_tools(import_examples(catalog), {"validation": 0.5, "test": 0.5})
     write_queries(folder.queries, queries)
     tokenizer = load_tokenizer("embedded")
-    book = build(
-        "atomic", catalog, encode=lambda text: encode_text(tokenizer, text), end_id=end_token_id(tokenizer)
-    )
+    book = build("atomic", catalog, encode=lambda text: encode_text(tokenizer, text), end_id=end_token_id(tokenizer))
     book.save(folder.codebook)
     return catalog, read_queries(folder.queries, catalog, "test")
 

@@ -1,7 +1,7 @@
 """Stage 1, tool memorization: the model learns which code stands for which document (ToolGen, arXiv 2410.03439).
 
-    python stages/memorization.py --config configs/embedded/memorization.yaml training.epochs=2
-    deepspeed --num_gpus 8 stages/memorization.py --config configs/paper/memorization.yaml
+python stages/memorization.py --config configs/embedded/memorization.yaml training.epochs=2
+deepspeed --num_gpus 8 stages/memorization.py --config configs/paper/memorization.yaml
 """
 
 from collections.abc import Sequence

@@ -4,12 +4,17 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from toolgen.queries import Query, write_queries
 from toolgen.tools import Tool, ToolCatalog
 
 os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+# A loaded machine must fail no property test: examples are bounded in number, not in time.
+settings.register_profile("toolgen", deadline=None)
+settings.load_profile("toolgen")
 
 VERBS = ("create", "delete", "list", "describe", "update")
 NOUNS = ("bucket", "queue", "table", "user", "role", "key")

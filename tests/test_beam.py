@@ -185,7 +185,9 @@ def test_full_width_equals_exhaustive_scoring(kind: str, tied: bool) -> None:
 
 @given(codes=closed_codes, seed=st.integers(0, 10**6), model=st.sampled_from(MODELS))
 @settings(max_examples=30, deadline=None, derandomize=True)
-def test_full_width_equals_exhaustive_scoring_on_any_trie(codes: list[Code], seed: int, model: tuple[str, bool]) -> None:
+def test_full_width_equals_exhaustive_scoring_on_any_trie(
+    codes: list[Code], seed: int, model: tuple[str, bool]
+) -> None:
     ids_BT, mask_BT = prompts([1 + seed % 7, 1 + seed % 3], seed)
     result = beam_search(tiny_model(*model), TokenTrie.from_codes(codes), ids_BT, mask_BT, len(codes))
     assert_same(hits(result), exhaustive(tiny_model(*model), ids_BT, mask_BT, codes))
@@ -352,9 +354,7 @@ def test_search_stops_once_no_prefix_can_enter(monkeypatch: pytest.MonkeyPatch) 
         ({"ids": torch.zeros(3, dtype=torch.int64)}, "matrices"),
     ],
 )
-def test_bad_input_before_any_compute(
-    decode: str, change: dict, message: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_input_before_any_compute(decode: str, change: dict, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LlamaForCausalLM, "forward", lambda *a, **k: pytest.fail("computed before the check"))
     ids_BT, mask_BT = prompts(change.get("lengths", [3, 5]))
     ids_BT = change.get("ids", ids_BT)

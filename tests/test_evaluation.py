@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from toolgen.benchmarks import evaluation
 from toolgen.benchmarks.bm25 import BM25Retriever
-from toolgen.benchmarks.evaluation import REPORTED, Evaluation, evaluate_retrievers
+from toolgen.benchmarks.evaluation import REPORTED, Evaluation, evaluate_retrievers, make_baseline
 from toolgen.errors import InputError
 from toolgen.metrics import MEASURES, evaluate, qrels_of, run_from_hits
 from toolgen.queries import Query
@@ -175,23 +175,24 @@ def test_json_holds_what_it_promises():
 def test_table_is_whole_at_80_columns(width):
     odd = {query.id for query in QUERIES if int(query.text) % 2}
     retrievers = [Fixed("generative", right), Fixed("bm25", half), Fixed("dense", second)]
-    result = evaluate_retrievers(retrievers, QUERIES, CATALOG, subsets={"paraphrased": odd})
+    result = evaluate_retrievers(retrievers, QUERIES, CATALOG, subsets={"paraphrased": odd, "titles without the words": odd})
     console = Console(file=io.StringIO(), width=width)
     console.print(result.table())
     shown = console.file.getvalue()
     assert "…" not in shown
     rows = [line.split() for line in shown.splitlines()]
-    bm25, odd_bm25 = (row for row in rows if row[:1] == ["bm25"])
+    bm25, odd_bm25, _ = (row for row in rows if row[:1] == ["bm25"])
     low, high = (f"{value:.3f}"[1:] for value in (result.methods["bm25"].ndcg5.low, result.methods["bm25"].ndcg5.high))
     assert bm25[1:5] == [".500", ".500", ".500", f"{low}-{high}"]
     assert odd_bm25[1:5] == ["1.00", "1.00", "1.00", "1.00-1.00"] and len(bm25) == len(odd_bm25) + 2 == 12
-    assert ["paraphrased", "(75)"] in rows
+    assert ["paraphrased", "(75)"] in rows and ["titles", "without"] in rows
     assert "150 queries, 30 tools, depth 10, split test" in shown
     assert "generative 0, bm25 0, dense 0" in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(
-    ("value", "shown"), [(0.123, "0.12"), (9.5, "9.50"), (28.73, "28.7"), (99.96, "100.0"), (123.4, "123"), (5123, "5123")]
+    ("value", "shown"),
+    [(0.123, "0.12"), (9.5, "9.50"), (28.73, "28.7"), (99.96, "100.0"), (123.4, "123"), (5123, "5123")],
 )
 def test_milliseconds_are_short(value, shown):
     assert evaluation._three_digits(value) == shown
@@ -202,6 +203,16 @@ def test_progress_is_completed():
     figures(right, half, progress=progress)
     task = progress.tasks[0]
     assert task.finished and task.completed == 2 * (150 + 2)
+
+
+def test_baselines_by_name(monkeypatch):
+    assert make_baseline("bm25", CATALOG).name == "bm25"
+    with pytest.raises(InputError, match="bm25, dense"):
+        make_baseline("colbert", CATALOG)
+    made = []
+    monkeypatch.setattr(evaluation, "DenseRetriever", lambda *arguments: made.append(arguments))
+    make_baseline("dense", CATALOG, dense_model="some/encoder")
+    assert made == [(CATALOG, "some/encoder")]
 
 
 @pytest.mark.parametrize(

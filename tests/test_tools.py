@@ -18,7 +18,7 @@ from toolgen.files import fingerprint, read_json, read_jsonl, replacing, write_j
 from toolgen.queries import Call, Query, read_queries, write_queries
 from toolgen.tools import Tool, ToolCatalog, words
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 NAMED = TEXT.filter(str.strip)
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
@@ -274,17 +274,14 @@ def test_a_written_file_has_the_usual_permissions_and_its_folder_is_made(tmp_pat
 def test_the_fingerprint_changes_with_any_field_and_with_the_order() -> None:
     other = Tool("other", "other")
     changed = [
-        replace(GOOD, **{field: value})
-        for field, value in (
-            ("id", "x"),
-            ("name", "x"),
-            ("description", "x"),
-            ("parameters", None),
-            ("parameters", {}),
-            ("group", "x"),
-            ("source", "x"),
-            ("metadata", {"v": 2}),
-        )
+        replace(GOOD, id="x"),
+        replace(GOOD, name="x"),
+        replace(GOOD, description="x"),
+        replace(GOOD, parameters=None),
+        replace(GOOD, parameters={}),
+        replace(GOOD, group="x"),
+        replace(GOOD, source="x"),
+        replace(GOOD, metadata={"v": 2}),
     ]
     catalogs = [ToolCatalog([tool, other]) for tool in (GOOD, *changed)]
     catalogs += [ToolCatalog([other, GOOD]), ToolCatalog([GOOD])]

@@ -106,7 +106,7 @@ def test_restriction_equals_a_trie_of_the_subset(codes: Codes, data: st.DataObje
     if both := set(subset) & set(other):
         assert _paths(small.restrict(other)) == {codes[i]: i for i in both}
     else:
-        with pytest.raises(InputError, match="restricted before"):
+        with pytest.raises(InputError, match="restricted to others before"):
             small.restrict(torch.tensor(other))
     assert _paths(trie) == {code: i for i, code in enumerate(codes)}, "restrict must leave its trie alone"
 

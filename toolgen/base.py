@@ -7,8 +7,14 @@ decoder. It has no language-model head; the one it gets here starts as the ident
 from typing import Any, NamedTuple
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, BertLMHeadModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BertLMHeadModel,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
 from transformers.utils import logging
@@ -49,11 +55,12 @@ def load_base(name_or_path: str, dtype: torch.dtype | str = torch.float32) -> Ba
         raise _unloadable(name_or_path, error) from error
     _check_causal(name_or_path, config)
     try:
-        model, loading = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             name_or_path, config=config, dtype=dtype, output_loading_info=True
         )
     except (OSError, ValueError) as error:
         raise _unloadable(name_or_path, error) from error
+    model, loading = loaded
     if loading["missing_keys"] or loading["mismatched_keys"]:
         faulty = sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]]))
         raise InputError(
@@ -87,15 +94,15 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
 def _unloadable(name_or_path: str, error: Exception) -> InputError:
     reason = str(error).strip().split("\n")[0]
     return InputError(
-        f"The base model {name_or_path!r} could not be loaded ({reason}). Give 'embedded', the folder of a Hugging Face "
-        "causal LM, or its name on the hub (which needs a connection, and for some models `hf auth login`)."
+        f"The base model {name_or_path!r} could not be loaded ({reason}). Give 'embedded', the folder of a Hugging "
+        "Face causal LM, or its name on the hub (which needs a connection, and for some models `hf auth login`)."
     )
 
 
 def _check_causal(name_or_path: str, config: Any) -> None:
-    known = set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values())
     architectures = config.architectures or []
-    if config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and (not architectures or known.intersection(architectures)):
+    declared = not architectures or set(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()).intersection(architectures)
+    if declared and config.model_type in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         return
     raise InputError(
         f"The base model {name_or_path!r} is a {', '.join(architectures) or config.model_type}, not a causal language "
@@ -113,11 +120,12 @@ def _load_embedded(dtype: torch.dtype | str) -> PreTrainedModel:
     # transformers reports the missing head at length. It is expected, and anything else is checked below.
     logging.set_verbosity_error()
     try:
-        model, loading = BertLMHeadModel.from_pretrained(
+        loaded: Any = BertLMHeadModel.from_pretrained(
             _embedded_path(), is_decoder=True, dtype=dtype, output_loading_info=True
         )
     finally:
         logging.set_verbosity(verbosity)
+    model, loading = loaded
     head = {name for name in model.state_dict() if name.startswith("cls.")} - {"cls.predictions.decoder.weight"}
     surplus = {name for name in loading["unexpected_keys"] if not name.startswith("pooler.")}
     if set(loading["missing_keys"]) != head or surplus or loading["mismatched_keys"]:

@@ -68,7 +68,9 @@ class Artefacts:
             "catalog_fingerprint": self.catalog.fingerprint,
             "codebook_fingerprint": self.codebook.fingerprint,
             "end_id": self.codes.end_id,
-            "new_ids": [min(self.codes.new_ids.values()), max(self.codes.new_ids.values())] if self.codes.new_ids else [],
+            "new_ids": [min(self.codes.new_ids.values()), max(self.codes.new_ids.values())]
+            if self.codes.new_ids
+            else [],
             "prompt": self.prompt,
             "base": self.base,
             "history": [dict(entry) for entry in self.history],

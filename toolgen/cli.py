@@ -100,7 +100,9 @@ def index(
         bool, typer.Option("--disambiguate", help="Give a tool whose code is taken an extra last symbol.")
     ] = False,
     extend: Annotated[Path | None, typer.Option(help="Codebook to add new tools to; its codes stay.")] = None,
-    width: Annotated[int | None, typer.Option(help="Digits of numeric codes (default: as many as needed).")] = None,
+    width: Annotated[
+        int | None, typer.Option(help="Digits of numeric codes (default: room for as many tools again).")
+    ] = None,
 ) -> None:
     """Give every tool of a catalogue a code.
 

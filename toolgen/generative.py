@@ -56,7 +56,8 @@ class GenerativeRetriever:
         Args:
             model: The language model; its mode and device are left as they are.
             artefacts: What belongs to it.
-            beams: Width of the beam search; None: as many as results are asked for, at least 10. Atomic codes need none.
+            beams: Width of the beam search; None: as many as results asked for, at least 10. Atomic codes
+                need none.
             batch_size: Queries decoded together.
             name: Label in tables.
 
@@ -96,7 +97,9 @@ class GenerativeRetriever:
             InputError: The folder is no checkpoint, or its parts do not belong together.
         """
         artefacts = Artefacts.load(folder)
-        model = load_model(folder).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        model = load_model(folder)
+        # transformers decorates ``to`` in a way that hides its signature from type checkers.
+        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
         return cls(model, artefacts, beams=beams, batch_size=batch_size)
 
     def search(

@@ -1,4 +1,4 @@
-"""Priors: where the rows of new symbols start, and what they may be pulled back to. Knows models and tools; no training.
+"""Priors: where new symbols' rows start, and what they may be pulled back to. Knows models and tools; no training.
 
 One prior serves three ends: it starts the rows, it is the point of a regulariser ``|W - W0|`` (TokenLearning, arXiv
 2506.14248), and it makes rows for tools that join a finished model.
@@ -21,7 +21,7 @@ from toolgen.codebook import Codebook
 from toolgen.config import Section
 from toolgen.tokenizer import encode_texts
 from toolgen.tools import Tool, ToolCatalog, words
-from toolgen.vocabulary import ExtendedVocabulary, is_tied, write_rows
+from toolgen.vocabulary import ExtendedVocabulary, input_weight, is_tied, output_weight, write_rows
 
 Progress = Callable[[int, int], None]
 """Told (done, total)."""
@@ -126,8 +126,8 @@ def prior_rows(
     Returns:
         float32 rows on the CPU, [S, D].
     """
-    embeddings = model.get_input_embeddings() if target == "input" else model.get_output_embeddings()
-    words_VD = embeddings.weight.detach()[:words_below]
+    weight = input_weight(model) if target == "input" else output_weight(model)
+    words_VD = weight.detach()[:words_below]
     norm_V = torch.linalg.vector_norm(words_VD, dim=1, dtype=torch.float32)
     width = words_VD.shape[1]
     if prior.kind == "random":
@@ -171,16 +171,18 @@ def hidden_vectors(
     room = min(prior.max_tokens, getattr(model.config, "max_position_embeddings", prior.max_tokens) - len(prefix))
     ids_N = [prefix + ids[:room] for ids in encode_texts(tokenizer, texts)]
     order = sorted((n for n, ids in enumerate(ids_N) if len(ids) > len(prefix)), key=lambda n: len(ids_N[n]))
-    vectors_ND = torch.zeros(len(texts), model.get_output_embeddings().weight.shape[1])
+    vectors_ND = torch.zeros(len(texts), output_weight(model).shape[1])
     was_training = model.training
     model.eval()
     done = 0
     try:
         while done < len(order):
-            size = max(1, tokens_a_batch // len(ids_N[order[min(done + _CHUNK, len(order)) - 1]]))
-            batch = order[done : done + min(size, _CHUNK)]
+            end = done + 1
+            while end < len(order) and (end + 1 - done) * len(ids_N[order[end]]) <= tokens_a_batch:
+                end += 1
+            batch = order[done:end]
             vectors_ND[batch] = _pooled_states(prior.pooling, model, [ids_N[n] for n in batch], len(prefix))
-            done += len(batch)
+            done = end
             if progress is not None:
                 progress(done, len(order))
     finally:
@@ -217,9 +219,7 @@ def _head_input(model: PreTrainedModel, ids_BT: Tensor, real_BT: Tensor) -> Tens
     hook = model.get_output_embeddings().register_forward_pre_hook(look)
     try:
         with torch.inference_mode():
-            model(
-                input_ids=ids_BT.to(model.device), attention_mask=real_BT.long().to(model.device), use_cache=False
-            )
+            model(input_ids=ids_BT.to(model.device), attention_mask=real_BT.long().to(model.device), use_cache=False)
     finally:
         hook.remove()
     return seen[0].float().cpu()

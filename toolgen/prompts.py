@@ -56,7 +56,8 @@ class PromptRenderer:
         frame = len(self.opening_ids) + len(self.closing_ids)
         if max_length is not None and max_length <= frame:
             raise InputError(
-                f"max_length is {max_length}, but the prompt's frame alone takes {frame} tokens; give at least {frame + 1}."
+                f"max_length is {max_length}, but the prompt's frame alone takes {frame} tokens; "
+                f"give at least {frame + 1}."
             )
         room = None if max_length is None else max_length - frame
         return [[*self.opening_ids, *ids[:room], *self.closing_ids] for ids in encode_texts(self.tokenizer, texts)]
@@ -76,6 +77,7 @@ class PromptRenderer:
         rendered = self.tokenizer.apply_chat_template(
             [{"role": "user", "content": _PLACEHOLDER}], tokenize=False, add_generation_prompt=True
         )
+        assert isinstance(rendered, str)
         opening, found, closing = rendered.partition(_PLACEHOLDER)
         if not found:
             raise InputError("The chat template does not show the user's text unchanged; use prompt: plain.")

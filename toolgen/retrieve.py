@@ -24,11 +24,15 @@ app = typer.Typer(add_completion=False)
 @app.command()
 def retrieve(
     checkpoint: Annotated[Path, typer.Option(help="Folder that a stage wrote, e.g. runs/quickstart/retrieval/final.")],
-    queries: Annotated[list[str] | None, typer.Argument(help="What the tool should do. None: an interactive prompt.")] = None,
+    queries: Annotated[
+        list[str] | None, typer.Argument(help="What the tool should do. None: an interactive prompt.")
+    ] = None,
     k: Annotated[int, typer.Option("-k", "--k", help="Answers a query.")] = 5,
     file: Annotated[Path | None, typer.Option(help="Read queries from a text file, one a line; '-' is stdin.")] = None,
     group: Annotated[str | None, typer.Option(help="Only tools of these groups, e.g. s3,ec2.")] = None,
-    beams: Annotated[int | None, typer.Option(help="Beam width for codes of several tokens (default: max(k, 10)).")] = None,
+    beams: Annotated[
+        int | None, typer.Option(help="Beam width for codes of several tokens (default: max(k, 10)).")
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: CUDA when there is one).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of tables.")] = False,
 ) -> None:

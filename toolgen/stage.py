@@ -6,7 +6,6 @@ and the tracker's files.
 """
 
 import argparse
-import os
 import signal
 import sys
 import time
@@ -114,7 +113,7 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
         if interrupt.received is not None:
             _stop(config, trainer, interrupt.received)
         figures = trainer.evaluate() if queries else {}
-        report = {
+        report: dict[str, Any] = {
             "stage": name,
             "tools": len(artefacts.catalog),
             "records": len(records),
@@ -227,8 +226,14 @@ def _resume_from(config: StageConfig) -> str | None:
 
 def _save(trainer: CodeTrainer, final: Path) -> None:
     """Write the final checkpoint whole or not at all. Every rank takes part; the first one writes."""
+
+    def write(folder: Path) -> None:
+        trainer.save_model(str(folder))
+        # A pickle of Trainer's arguments, which nobody needs and nobody should have to trust.
+        (folder / "training_args.bin").unlink()
+
     if distributed.is_main():
-        publish(final, lambda folder: trainer.save_model(str(folder)))
+        publish(final, write)
     else:
         trainer.save_model(str(final))
     distributed.barrier()
@@ -245,14 +250,20 @@ def _stop(config: StageConfig, trainer: CodeTrainer, number: int) -> None:
 
 
 def stage_main(
-    name: str, kind: type[Config], make_records: MakeRecords[Config], description: str, argv: Sequence[str] | None = None
+    name: str,
+    kind: type[Config],
+    make_records: MakeRecords[Config],
+    description: str,
+    argv: Sequence[str] | None = None,
 ) -> None:
     """Command line of a stage: ``--config FILE key=value ...``, under plain python and the deepspeed launcher alike."""
     parser = argparse.ArgumentParser(
         description=description, epilog=_keys(kind), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file; see configs/")
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="override single keys, e.g. training.epochs=2")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="override single keys, e.g. training.epochs=2"
+    )
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # The deepspeed launcher passes it.
     arguments = parser.parse_intermixed_args(argv)
     try:
@@ -272,7 +283,10 @@ def _keys(kind: type[Section]) -> str:
 
     def describe(section: type[Section], prefix: str) -> None:
         for field_name, field in section.model_fields.items():
-            inner = next((part for part in _parts(field.annotation) if isinstance(part, type) and issubclass(part, Section)), None)
+            inner = next(
+                (part for part in _parts(field.annotation) if isinstance(part, type) and issubclass(part, Section)),
+                None,
+            )
             if inner is not None:
                 describe(inner, f"{prefix}{field_name}.")
                 continue

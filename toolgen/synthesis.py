@@ -27,7 +27,21 @@ LONGEST = 24
 DELETED = 0.15
 """Share of words that are deleted."""
 
-OPENINGS = ("", "", "", "", "to", "i need to", "how do i", "how to", "i want to", "please", "can you", "help me", "we need to")
+OPENINGS = (
+    "",
+    "",
+    "",
+    "",
+    "to",
+    "i need to",
+    "how do i",
+    "how to",
+    "i want to",
+    "please",
+    "can you",
+    "help me",
+    "we need to",
+)
 ARTICLES = ("a", "the", "an", "my", "all", "the")
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")

@@ -78,12 +78,14 @@ def tracked(config: TrackingConfig, settings: Mapping[str, Any], folder: Path, s
         config=dict(settings),
         settings=wandb.Settings(silent=True),
     )
+    exit_code = 1
     try:
         yield Run(run)
-    except BaseException:
-        run.finish(exit_code=1)
-        raise
-    run.finish()
+        exit_code = 0
+    finally:
+        run.finish(exit_code=exit_code)
+        # Offline, the run's file is whole only when wandb's own process has ended.
+        wandb.teardown()
 
 
 def _has_key() -> bool:

@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
+from torch.utils.data import DataLoader
 from transformers import (
     PreTrainedModel,
     Trainer,
@@ -24,6 +25,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_utils import EvalLoopOutput
 
 from toolgen import distributed
 from toolgen.checkpoint import Artefacts
@@ -141,20 +143,29 @@ class CodeTrainer(Trainer):
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
-    def evaluation_loop(self, *arguments: Any, metric_key_prefix: str = "eval", **options: Any) -> Any:
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
         """Loss on the validation pairs, then ``rank`` on the validation queries."""
-        options["prediction_loss_only"] = True
-        output = super().evaluation_loop(*arguments, metric_key_prefix=metric_key_prefix, **options)
+        output = super().evaluation_loop(dataloader, description, True, ignore_keys, metric_key_prefix)
+        assert output.metrics is not None
         if self.rank is not None:
-            was_training = self.model.training
-            figures = self.rank(self.model.eval())
-            self.model.train(was_training)
+            model = self.accelerator.unwrap_model(self.model)
+            was_training = model.training
+            figures = self.rank(model.eval())
+            model.train(was_training)
             output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
         return output
 
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
+        assert output_dir is not None
         super()._save(output_dir, state_dict)
-        self.artefacts.save(output_dir or self.args.output_dir)
+        self.artefacts.save(output_dir)
 
 
 class InterruptCallback(TrainerCallback):
@@ -165,9 +176,7 @@ class InterruptCallback(TrainerCallback):
         """Signal number, once one has arrived on any rank."""
         self._previous: dict[int, Any] = {}
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Take over the two signals."""
         for number in (signal.SIGINT, signal.SIGTERM):
             self._previous[number] = signal.signal(number, self._receive)
@@ -190,7 +199,9 @@ class InterruptCallback(TrainerCallback):
         self.received = number
 
 
-def training_arguments(config: TrainingConfig, output: Path, *, evaluate: bool, report_to: list[str]) -> TrainingArguments:
+def training_arguments(
+    config: TrainingConfig, output: Path, *, evaluate: bool, report_to: list[str]
+) -> TrainingArguments:
     """Translate our configuration into transformers' arguments."""
     if config.deepspeed is not None and not config.deepspeed.is_file():
         raise InputError(f"training.deepspeed: {config.deepspeed}: no such file. See configs/deepspeed/.")
@@ -209,7 +220,7 @@ def training_arguments(config: TrainingConfig, output: Path, *, evaluate: bool, 
         optim="adamw_torch_fused",
         bf16=uses_bf16(config.precision),
         use_cpu=not cuda,
-        gradient_checkpointing=config.gradient_checkpointing,
+        activation_checkpointing=config.gradient_checkpointing,
         deepspeed=str(config.deepspeed) if config.deepspeed is not None else None,
         train_sampling_strategy="group_by_length",
         length_column_name="length",

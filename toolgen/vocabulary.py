@@ -4,8 +4,10 @@ Legend: S new symbols, D model width.
 """
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
+from torch.nn import Parameter
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen.codebook import Codebook, TokenCodes
@@ -51,7 +53,7 @@ def first_free_id(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
 
     Models are often padded beyond their tokenizer (Qwen by some hundred rows): those rows stay what they are.
     """
-    rows = (len(embeddings.weight) for embeddings in (model.get_input_embeddings(), model.get_output_embeddings()))
+    rows = len(input_weight(model)), len(output_weight(model))
     return max(len(tokenizer), max(tokenizer.get_vocab().values()) + 1, *rows)
 
 
@@ -64,12 +66,12 @@ def extend_model(model: PreTrainedModel, first_id: int, count: int) -> None:
     """
     if not count:
         return
-    old_rows = len(model.get_output_embeddings().weight)
-    assert first_id >= max(old_rows, len(model.get_input_embeddings().weight)), "new rows would cover the base's"
+    old_rows = len(output_weight(model))
+    assert first_id >= max(old_rows, len(input_weight(model))), "new rows would cover the base's"
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model.resize_token_embeddings(first_id + count, mean_resizing=False)
-    bias = model.get_output_embeddings().bias
+    bias = getattr(model.get_output_embeddings(), "bias", None)
     if bias is not None:
         with torch.no_grad():
             bias[old_rows:] = bias[:old_rows].mean()
@@ -77,7 +79,19 @@ def extend_model(model: PreTrainedModel, first_id: int, count: int) -> None:
 
 def is_tied(model: PreTrainedModel) -> bool:
     """Whether input and output share one matrix."""
-    return model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    return input_weight(model) is output_weight(model)
+
+
+def input_weight(model: PreTrainedModel) -> Parameter:
+    """The input matrix, one row a token."""
+    weight: Any = model.get_input_embeddings().weight
+    return cast(Parameter, weight)
+
+
+def output_weight(model: PreTrainedModel) -> Parameter:
+    """The output matrix, one row a token."""
+    weight: Any = model.get_output_embeddings().weight
+    return cast(Parameter, weight)
 
 
 def write_rows(
@@ -94,9 +108,7 @@ def write_rows(
         input_rows_SD: For the input matrix of an untied model; must be None for a tied one.
     """
     assert (input_rows_SD is None) == is_tied(model), "input rows are for untied models, which need them"
-    pairs = [(model.get_output_embeddings(), output_rows_SD), (model.get_input_embeddings(), input_rows_SD)]
     with torch.no_grad():
-        for embeddings, rows_SD in pairs:
+        for weight, rows_SD in ((output_weight(model), output_rows_SD), (input_weight(model), input_rows_SD)):
             if rows_SD is not None:
-                weight = embeddings.weight
                 weight[first_id : first_id + len(rows_SD)] = rows_SD.to(weight.device, weight.dtype)

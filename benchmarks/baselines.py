@@ -1,0 +1,28 @@
+"""Baseline retrievers by name. Knows which there are; each one's file knows the rest."""
+
+from toolgen.benchmarks.bm25 import BM25Retriever
+from toolgen.benchmarks.dense import DenseRetriever
+from toolgen.errors import InputError
+from toolgen.retriever import Retriever
+from toolgen.tools import ToolCatalog
+
+BASELINES = ("bm25", "dense")
+
+
+def make_baseline(name: str, catalog: ToolCatalog, dense_model: str = "embedded") -> Retriever:
+    """Build a baseline over the documents of ``catalog``.
+
+    Args:
+        name: One of ``BASELINES``.
+        catalog: The tools.
+        dense_model: Encoder of ``dense``: ``"embedded"`` or any sentence-transformers model.
+
+    Raises:
+        InputError: No such baseline.
+        MissingPackageError: A package that the baseline needs is not installed.
+    """
+    if name == "bm25":
+        return BM25Retriever(catalog)
+    if name == "dense":
+        return DenseRetriever(catalog, dense_model)
+    raise InputError(f"Unknown baseline {name!r}. Choose from {', '.join(BASELINES)}.")
