@@ -9,7 +9,6 @@ from hypothesis import settings
 from toolgen.queries import Query, write_queries
 from toolgen.tools import Tool, ToolCatalog
 
-os.environ.setdefault("WANDB_MODE", "offline")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 # A loaded machine must fail no property test: examples are bounded in number, not in time.
