@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from rich import box
-from rich.progress import Progress
+from rich.markup import escape
 from rich.table import Table
 
 from toolgen.benchmarks.bm25 import BM25Retriever
@@ -116,8 +116,8 @@ class Evaluation:
 
     def table(self) -> Table:
         """Methods as rows, measures as columns, a section for each subset. Fits 80 columns with short names."""
-        split = f", split {', '.join(self.split)}" if self.split else ""
-        counts = ", ".join(f"{name} {figures.hallucinated}" for name, figures in self.methods.items())
+        split = escape(f", split {', '.join(self.split)}") if self.split else ""
+        counts = ", ".join(f"{escape(name)} {figures.hallucinated}" for name, figures in self.methods.items())
         table = Table(
             title=f"{self.queries:,} queries, {self.tools:,} tools, depth {self.depth}{split}",
             caption=f"95% bootstrap interval of NDCG@5. Tools that do not exist or repeat: {counts}.",
@@ -129,12 +129,12 @@ class Evaluation:
         for heading in _HEADINGS:
             table.add_column(heading, justify="right", no_wrap=True)
         for name, figures in self.methods.items():
-            table.add_row(name, *_cells(figures))
+            table.add_row(escape(name), *_cells(figures))
         for subset_name, subset in self.subsets.items():
             table.add_section()
-            table.add_row(f"{subset_name} ({subset.queries:,})", style="italic")
+            table.add_row(f"{escape(subset_name)} ({subset.queries:,})", style="italic")
             for name, figures in subset.methods.items():
-                table.add_row(name, *_cells(figures))
+                table.add_row(escape(name), *_cells(figures))
         return table
 
 
@@ -160,7 +160,7 @@ def evaluate_retrievers(
     depth: int = DEEPEST_CUT,
     latency_queries: int = 100,
     subsets: Mapping[str, Collection[str]] | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """Measure retrievers alike: the full catalogue, the same queries, the same depth.
 
@@ -171,7 +171,7 @@ def evaluate_retrievers(
         depth: Answers to ask for; all tools where the catalogue has fewer.
         latency_queries: Queries to time, spread evenly over ``queries``; 0 times none.
         subsets: Name -> ids of the queries whose figures are wanted apart; an empty one is left out.
-        progress: A started progress display that gets one task.
+        progress: Called with the number of answered queries and the number to answer, over all retrievers.
 
     Raises:
         InputError: There is no retriever or query, names or query ids repeat, a gold tool is not in the catalogue,
@@ -287,11 +287,16 @@ def _spread(queries: Sequence[Query], count: int) -> list[Query]:
     return [queries[position] for position in np.linspace(0, len(queries) - 1, min(count, len(queries))).astype(int)]
 
 
-def _advance(progress: Progress | None, total: int) -> Callable[[int], None]:
-    if progress is None:
-        return lambda count: None
-    task = progress.add_task("Evaluating", total=total)
-    return lambda count: progress.advance(task, count)
+def _advance(progress: Callable[[int, int], None] | None, total: int) -> Callable[[int], None]:
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        done += count
+        if progress is not None:
+            progress(done, total)
+
+    return advance
 
 
 def _cells(figures: MethodFigures) -> list[str]:

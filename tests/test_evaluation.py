@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 from rich.console import Console
-from rich.progress import Progress
 
 from toolgen.benchmarks import evaluation
 from toolgen.benchmarks.bm25 import BM25Retriever
@@ -175,7 +174,9 @@ def test_json_holds_what_it_promises():
 def test_table_is_whole_at_80_columns(width):
     odd = {query.id for query in QUERIES if int(query.text) % 2}
     retrievers = [Fixed("generative", right), Fixed("bm25", half), Fixed("dense", second)]
-    result = evaluate_retrievers(retrievers, QUERIES, CATALOG, subsets={"paraphrased": odd, "titles without the words": odd})
+    result = evaluate_retrievers(
+        retrievers, QUERIES, CATALOG, subsets={"paraphrased": odd, "titles without the words": odd}
+    )
     console = Console(file=io.StringIO(), width=width)
     console.print(result.table())
     shown = console.file.getvalue()
@@ -190,6 +191,15 @@ def test_table_is_whole_at_80_columns(width):
     assert "generative 0, bm25 0, dense 0" in " ".join(shown.split())
 
 
+def test_names_are_never_read_as_markup():
+    queries = [Query("q", "1", ("t1",), split="[red]x[/oops]")]
+    retriever = Fixed("[b]a", right)
+    result = evaluate_retrievers([retriever], queries, CATALOG, subsets={"[/i]": ["q"]}, latency_queries=0)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(result.table())
+    assert all(text in console.file.getvalue() for text in ("[red]x[/oops]", "[b]a", "[/i] (1)"))
+
+
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(0.123, "0.12"), (9.5, "9.50"), (28.73, "28.7"), (99.96, "100.0"), (123.4, "123"), (5123, "5123")],
@@ -198,11 +208,11 @@ def test_milliseconds_are_short(value, shown):
     assert evaluation._three_digits(value) == shown
 
 
-def test_progress_is_completed():
-    progress = Progress(disable=True)
-    figures(right, half, progress=progress)
-    task = progress.tasks[0]
-    assert task.finished and task.completed == 2 * (150 + 2)
+def test_progress_rises_to_its_total():
+    seen = []
+    figures(right, half, progress=lambda done, total: seen.append((done, total)))
+    assert seen == sorted(set(seen)) and {total for _, total in seen} == {2 * (150 + 2)}
+    assert seen[-1] == (304, 304)
 
 
 def test_baselines_by_name(monkeypatch):

@@ -1,0 +1,110 @@
+"""The command line: what it prints, what it writes, and every bad input as a sentence with exit code 2."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from toolgen.cli import app
+from toolgen.errors import InputError, MissingPackageError, require
+from toolgen.tools import ToolCatalog
+
+runner = CliRunner()
+
+
+def run(*arguments: object) -> str:
+    """Standard output of a command that must succeed."""
+    done = runner.invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "200"}, catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def refused(*arguments: object) -> str:
+    """Message of a command that must refuse its input. ``run_app`` turns it into exit code 2."""
+    with pytest.raises(InputError) as caught:
+        runner.invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+    return str(caught.value)
+
+
+@pytest.fixture
+def tools(tmp_path: Path, catalog: ToolCatalog) -> Path:
+    path = tmp_path / "tools.jsonl"
+    catalog.to_jsonl(path)
+    return path
+
+
+def test_import_then_show_then_index(tmp_path: Path) -> None:
+    tools, examples, book = tmp_path / "tools.jsonl.gz", tmp_path / "examples.jsonl", tmp_path / "codebook.json"
+    run("import", "botocore", "--services", "sqs,sts", "--out", tools, "--examples", examples)
+    catalog = ToolCatalog.from_jsonl(tools)
+    assert {tool.group for tool in catalog.values()} == {"sqs", "sts"}
+    assert all(set(json.loads(line)["tools"]) <= set(catalog) for line in examples.read_text().splitlines())
+    shown = run("catalog", "show", tools)
+    assert f"{len(catalog):,}" in shown and catalog.fingerprint in shown and "sqs" in shown
+    printed = run("index", "--scheme", "atomic", "--tools", tools, "--out", book)
+    assert "new tokens" in printed and str(len(catalog)) in printed
+    assert len(json.loads(book.read_text())["codes"]) == len(catalog)
+
+
+@pytest.mark.parametrize("scheme", ["atomic", "numeric", "semantic"])
+def test_extending_keeps_the_codes(tools: Path, tmp_path: Path, catalog: ToolCatalog, scheme: str) -> None:
+    fewer = tmp_path / "fewer.jsonl"
+    ToolCatalog(list(catalog.values())[:20]).to_jsonl(fewer)
+    first, second = tmp_path / "1.json", tmp_path / "2.json"
+    run("index", "--scheme", scheme, "--tools", fewer, "--out", first)
+    run("index", "--scheme", scheme, "--tools", tools, "--out", second, "--extend", first)
+    old, new = (dict(json.loads(path.read_text())["codes"]) for path in (first, second))
+    assert {tool: new[tool] for tool in old} == old and len(new) == 30
+
+
+def test_index_refuses_a_collision_and_offers_the_cure(tmp_path: Path) -> None:
+    tools = tmp_path / "tools.jsonl"
+    tools.write_text('{"id": "a", "name": "Get It"}\n{"id": "b", "name": "get it"}\n')
+    arguments = ("index", "--scheme", "semantic", "--tools", tools, "--out", tmp_path / "book.json")
+    message = refused(*arguments)
+    assert "'a'" in message and "'b'" in message and "--disambiguate" in message
+    assert "1" in run(*arguments, "--disambiguate")
+
+
+@pytest.mark.parametrize(
+    ("lines", "parts"),
+    [
+        ("", ["tools.jsonl", "empty"]),
+        ('{"id": "a", "name": "x"}\n{"id": "a", "name": "y"}\n', ["tools.jsonl:2", "duplicate", "'a'"]),
+        ('{"id": "a"}\n', ["tools.jsonl:1", "'name'"]),
+        ('{"id": "a", "name": "x"}\n{"id": \n', ["tools.jsonl:2", "not valid JSON"]),
+    ],
+)
+def test_a_bad_catalogue_is_refused(tmp_path: Path, lines: str, parts: list[str]) -> None:
+    path = tmp_path / "tools.jsonl"
+    path.write_text(lines)
+    message = refused("catalog", "show", path)
+    assert all(part in message for part in parts), message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (("import", "botocore", "--out", "x.jsonl"), "--services"),
+        (("import", "botocore", "--services", "s33", "--out", "x.jsonl"), "s33"),
+        (("index", "--scheme", "magic", "--tools", "{tools}", "--out", "x"), "magic"),
+        (("index", "--scheme", "atomic", "--tools", "none.jsonl", "--out", "x"), "none.jsonl"),
+        (("index", "--scheme", "atomic", "--tools", "{tools}", "--out", "x", "--model", "nowhere/nothing"), "nowhere"),
+        (("index", "--scheme", "atomic", "--width", 3, "--tools", "{tools}", "--out", "x"), "width"),
+        (("eval", "--checkpoint", "nowhere", "--queries", "x.jsonl"), "not a toolgen checkpoint"),
+        (("quickstart", "--seeds", 0), "at least 1"),
+    ],
+)
+def test_bad_arguments_are_refused(tools: Path, arguments: tuple[object, ...], part: str) -> None:
+    assert part in refused(*(str(argument).format(tools=tools) for argument in arguments))
+
+
+def test_a_missing_package_names_the_cure() -> None:
+    with pytest.raises(MissingPackageError, match="pip install some-thing"):
+        require("no_such_package_here", purpose="This test", pip_name="some-thing")
+
+
+def test_help_teaches() -> None:
+    shown = run("--help")
+    assert all(command in shown for command in ("import", "catalog", "index", "eval", "retrieve", "quickstart"))

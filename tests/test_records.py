@@ -1,0 +1,48 @@
+"""Records and the linearizer: several gold tools are several rows, and no code is ever cut."""
+
+from pathlib import Path
+
+import pytest
+
+from toolgen.base import load_tokenizer
+from toolgen.codebook import TokenCodes
+from toolgen.prompts import PromptRenderer
+from toolgen.queries import Query
+from toolgen.records import Record, linearize, memorization_records, retrieval_records
+from toolgen.tools import ToolCatalog
+
+CODES = TokenCodes(("a", "b"), ((900,), (901, 902, 1)), end_id=1, new_ids={})
+
+
+@pytest.fixture(scope="module")
+def renderer(tiny_base: Path) -> PromptRenderer:
+    return PromptRenderer(load_tokenizer(str(tiny_base)))
+
+
+def test_memorization_is_one_document_a_tool(catalog: ToolCatalog) -> None:
+    records = memorization_records(catalog)
+    assert [record.tool for record in records] == list(catalog)
+    assert records[0].text == "buckets create bucket. Creates one bucket of the account."
+
+
+def test_each_gold_tool_is_a_row() -> None:
+    records = retrieval_records([Query("1", "both", ("a", "b")), Query("2", "one", ("b",))])
+    assert records == [Record("both", "a"), Record("both", "b"), Record("one", "b")]
+
+
+def test_every_code_ends_with_the_end_symbol_once(renderer: PromptRenderer) -> None:
+    data = linearize([Record("make", "a"), Record("make", "b")], renderer, CODES, 64)
+    assert data["code"][:] == [[900, 1], [901, 902, 1]]
+    assert data["length"][:] == [len(data["prompt"][0]) + 2, len(data["prompt"][1]) + 3]
+
+
+def test_a_long_text_is_cut_and_the_code_is_not(renderer: PromptRenderer) -> None:
+    (row,) = linearize([Record("bucket " * 500, "b")], renderer, CODES, 20)
+    assert len(row["prompt"]) == 17
+    assert row["prompt"][-1] == renderer.closing_ids[-1]
+    assert row["code"] == [901, 902, 1]
+
+
+def test_an_unknown_tool_is_a_bug_of_the_caller(renderer: PromptRenderer) -> None:
+    with pytest.raises(KeyError):
+        linearize([Record("make", "c")], renderer, CODES, 20)
