@@ -9,13 +9,16 @@ from toolgen.tools import ToolCatalog
 BASELINES = ("bm25", "dense")
 
 
-def make_baseline(name: str, catalog: ToolCatalog, dense_model: str = "embedded") -> Retriever:
+def make_baseline(
+    name: str, catalog: ToolCatalog, dense_model: str = "embedded", dense_tokens: int | None = None
+) -> Retriever:
     """Build a baseline over the documents of ``catalog``.
 
     Args:
         name: One of ``BASELINES``.
         catalog: The tools.
         dense_model: Encoder of ``dense``: ``"embedded"`` or any sentence-transformers model.
+        dense_tokens: Tokens of a document that ``dense`` reads; None: as many as the encoder takes.
 
     Raises:
         InputError: No such baseline.
@@ -24,5 +27,5 @@ def make_baseline(name: str, catalog: ToolCatalog, dense_model: str = "embedded"
     if name == "bm25":
         return BM25Retriever(catalog)
     if name == "dense":
-        return DenseRetriever(catalog, dense_model)
+        return DenseRetriever(catalog, dense_model, document_tokens=dense_tokens)
     raise InputError(f"Unknown baseline {name!r}. Choose from {', '.join(BASELINES)}.")

@@ -1,6 +1,5 @@
-"""The evaluation: any retrievers, the same queries, catalogue and depth; one table and one JSON. Knows no models.
-
-Only ``make_baseline`` knows which retrievers there are.
+"""The evaluation: any retrievers, the same queries, catalogue and depth; one table and one JSON. Knows no models and
+no particular retriever.
 
 Quality is measured in batches. Latency is measured apart, one query at a time, the methods taking turns query by query
 in the same run, so that whatever else the machine does falls on all of them.
@@ -17,8 +16,6 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from toolgen.benchmarks.bm25 import BM25Retriever
-from toolgen.benchmarks.dense import EMBEDDED, DenseRetriever
 from toolgen.errors import InputError
 from toolgen.metrics import DEEPEST_CUT, Interval, Scores, evaluate, qrels_of, run_from_hits
 from toolgen.queries import Query
@@ -136,20 +133,6 @@ class Evaluation:
             for name, figures in subset.methods.items():
                 table.add_row(escape(name), *_cells(figures))
         return table
-
-
-def make_baseline(name: str, catalog: ToolCatalog, *, dense_model: str = EMBEDDED) -> Retriever:
-    """Build a baseline by its name, ``bm25`` or ``dense``.
-
-    Raises:
-        InputError: There is no baseline of this name, or the encoder ``dense_model`` cannot be loaded.
-        MissingPackageError: A package that the baseline stands on is not installed.
-    """
-    if name == "bm25":
-        return BM25Retriever(catalog)
-    if name == "dense":
-        return DenseRetriever(catalog, dense_model)
-    raise InputError(f"There is no baseline {name!r}. Baselines are: bm25, dense.")
 
 
 def evaluate_retrievers(

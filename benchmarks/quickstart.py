@@ -13,11 +13,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from pydantic import Field
 from rich.panel import Panel
 
 from toolgen.base import load_tokenizer
-from toolgen.benchmarks.bm25 import BM25Retriever, singular
-from toolgen.benchmarks.dense import DenseRetriever
+from toolgen.benchmarks.baselines import BASELINES, make_baseline
+from toolgen.benchmarks.bm25 import singular
 from toolgen.benchmarks.evaluation import Evaluation, evaluate_retrievers
 from toolgen.config import Section, load_config
 from toolgen.errors import InputError
@@ -37,6 +38,7 @@ class QuickstartConfig(Section):
     """What the quickstart is told; see configs/quickstart.yaml."""
 
     services: tuple[str, ...]
+    dense_tokens: int = Field(description="Tokens of a document that the dense baseline reads.")
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,12 @@ def run_quickstart(output: Path, seeds: int = 1) -> dict[str, Any]:
         raise InputError(f"--seeds is {seeds}; give at least 1.")
     started = time.perf_counter()
     folder = Folder(output)
-    catalog, test = prepare(folder)
+    with as_file(files("toolgen.configs") / "quickstart.yaml") as path:
+        config = load_config(QuickstartConfig, path)
+    catalog, test = prepare(folder, config)
     checkpoints = [train(folder, seed) for seed in range(seeds)]
     with err.status("Embedding documents for the dense baseline"):
-        baselines: list[Retriever] = [BM25Retriever(catalog), DenseRetriever(catalog)]
+        baselines = [make_baseline(name, catalog, dense_tokens=config.dense_tokens) for name in BASELINES]
     first, *others = (GenerativeRetriever.load(checkpoint) for checkpoint in checkpoints)
     evaluation = _evaluate([first, *baselines], test, catalog)
     figures = evaluation.to_json()
@@ -101,10 +105,8 @@ def run_quickstart(output: Path, seeds: int = 1) -> dict[str, Any]:
     return figures
 
 
-def prepare(folder: Folder) -> tuple[ToolCatalog, list[Query]]:
+def prepare(folder: Folder, config: QuickstartConfig) -> tuple[ToolCatalog, list[Query]]:
     """Import, split and index; returns the catalogue and the test queries."""
-    with as_file(files("toolgen.configs") / "quickstart.yaml") as path:
-        config = load_config(QuickstartConfig, path)
     with progress_bar("Importing AWS services") as progress:
         catalog = import_catalog(config.services, progress)
     catalog.to_jsonl(folder.tools)

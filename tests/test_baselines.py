@@ -11,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from toolgen.benchmarks import baselines
+from toolgen.benchmarks.baselines import make_baseline
 from toolgen.benchmarks.bm25 import BM25Retriever, singular
 from toolgen.benchmarks.dense import DenseRetriever
 from toolgen.errors import InputError, MissingPackageError
@@ -242,3 +244,13 @@ def test_missing_package_says_how_to_install_it(monkeypatch, module, build, comm
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingPackageError, match=command):
         build(CATALOG)
+
+
+def test_baselines_by_name(monkeypatch):
+    assert make_baseline("bm25", CATALOG).name == "bm25"
+    with pytest.raises(InputError, match="bm25, dense"):
+        make_baseline("colbert", CATALOG)
+    made = []
+    monkeypatch.setattr(baselines, "DenseRetriever", lambda *given, **options: made.append((*given, options)))
+    make_baseline("dense", CATALOG, "some/encoder", 32)
+    assert made == [(CATALOG, "some/encoder", {"document_tokens": 32})]

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from toolgen.benchmarks import evaluation
 from toolgen.benchmarks.bm25 import BM25Retriever
-from toolgen.benchmarks.evaluation import REPORTED, Evaluation, evaluate_retrievers, make_baseline
+from toolgen.benchmarks.evaluation import REPORTED, Evaluation, evaluate_retrievers
 from toolgen.errors import InputError
 from toolgen.metrics import MEASURES, evaluate, qrels_of, run_from_hits
 from toolgen.queries import Query
@@ -213,16 +213,6 @@ def test_progress_rises_to_its_total():
     figures(right, half, progress=lambda done, total: seen.append((done, total)))
     assert seen == sorted(set(seen)) and {total for _, total in seen} == {2 * (150 + 2)}
     assert seen[-1] == (304, 304)
-
-
-def test_baselines_by_name(monkeypatch):
-    assert make_baseline("bm25", CATALOG).name == "bm25"
-    with pytest.raises(InputError, match="bm25, dense"):
-        make_baseline("colbert", CATALOG)
-    made = []
-    monkeypatch.setattr(evaluation, "DenseRetriever", lambda *arguments: made.append(arguments))
-    make_baseline("dense", CATALOG, dense_model="some/encoder")
-    assert made == [(CATALOG, "some/encoder")]
 
 
 @pytest.mark.parametrize(

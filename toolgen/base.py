@@ -4,6 +4,8 @@ The embedded base is all-MiniLM-L6-v2 (22M parameters, 384 wide), carried by a P
 decoder. It has no language-model head; the one it gets here starts as the identity (``_start_head``).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +35,19 @@ class Base(NamedTuple):
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Silence transformers' bars over weights and shards: on local files they flash by and bury what matters."""
+    if not logging.is_progress_bar_enabled():
+        yield
+        return
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.enable_progress_bar()
 
 
 def load_base(name_or_path: str, dtype: torch.dtype | str = torch.float32) -> Base:

@@ -126,7 +126,10 @@ def load_model(folder: str | os.PathLike[str], dtype: "torch.dtype | str" = "aut
     """Load the model of a checkpoint with plain transformers, in evaluation mode."""
     from transformers import AutoModelForCausalLM
 
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    from toolgen.base import without_bars
+
+    with without_bars():
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
 
 
 def publish(folder: str | os.PathLike[str], write: Callable[[Path], None]) -> None:

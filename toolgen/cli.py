@@ -155,6 +155,10 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="Only the queries of this split.")] = None,
     baselines: Annotated[str, typer.Option(help="Separated by commas: bm25, dense; '' for none.")] = "",
     dense_model: Annotated[str, typer.Option(help="Encoder of the dense baseline.")] = "embedded",
+    dense_tokens: Annotated[
+        int | None,
+        typer.Option(help="Tokens of a document that dense reads; fewer often serve it better."),
+    ] = None,
     beams: Annotated[int | None, typer.Option(help="Beam width for codes of several tokens.")] = None,
     output: Annotated[Path | None, typer.Option("--out", help="Also write the figures as JSON.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda ... (default: CUDA when there is one).")] = None,
@@ -163,7 +167,8 @@ def evaluate(
 
     Example: toolgen eval --checkpoint DIR --queries test.jsonl --baselines bm25,dense --out figures.json
     """
-    from toolgen.benchmarks.evaluation import evaluate_retrievers, make_baseline
+    from toolgen.benchmarks.baselines import make_baseline
+    from toolgen.benchmarks.evaluation import evaluate_retrievers
     from toolgen.generative import GenerativeRetriever
     from toolgen.queries import read_queries
     from toolgen.retriever import Retriever
@@ -173,7 +178,7 @@ def evaluate(
     labelled = read_queries(queries, catalog, split)
     methods: list[Retriever] = [generative]
     for name in (name.strip() for name in baselines.split(",") if name.strip()):
-        methods.append(make_baseline(name, catalog, dense_model=dense_model))
+        methods.append(make_baseline(name, catalog, dense_model, dense_tokens))
     with progress_bar("Evaluating") as progress:
         evaluation = evaluate_retrievers(methods, labelled, catalog, progress=progress)
     out.print(evaluation.table())

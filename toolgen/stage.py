@@ -20,7 +20,7 @@ from transformers import PreTrainedModel, set_seed
 from transformers.trainer_utils import get_last_checkpoint
 
 from toolgen import distributed
-from toolgen.base import load_base
+from toolgen.base import load_base, without_bars
 from toolgen.checkpoint import Artefacts, is_checkpoint, load_model, publish
 from toolgen.codebook import Codebook
 from toolgen.config import Section, load_config
@@ -228,7 +228,8 @@ def _save(trainer: CodeTrainer, final: Path) -> None:
     """Write the final checkpoint whole or not at all. Every rank takes part; the first one writes."""
 
     def write(folder: Path) -> None:
-        trainer.save_model(str(folder))
+        with without_bars():
+            trainer.save_model(str(folder))
         # A pickle of Trainer's arguments, which nobody needs and nobody should have to trust.
         (folder / "training_args.bin").unlink()
 

@@ -48,11 +48,12 @@ def symbol_ids(tokenizer: PreTrainedTokenizerBase, symbols: Sequence[str]) -> di
     unigram = isinstance(tokenizer.backend_tokenizer.model, Unigram)
     found = {}
     for symbol in symbols:
-        pieces = (f" {symbol}",) if unigram else (symbol, _byte_piece(symbol))
-        token_id = next((vocab[piece] for piece in pieces if piece in vocab), None)
-        if token_id is None:
+        piece = f" {symbol}" if unigram else symbol
+        if piece not in vocab:
+            piece = _byte_piece(symbol)
+        if piece not in vocab:
             raise KeyError(symbol)
-        found[symbol] = token_id
+        found[symbol] = vocab[piece]
     return found
 
 
@@ -84,8 +85,8 @@ def extend_tokenizer(
             "New symbols need a fast tokenizer: use a base model whose folder holds tokenizer.json."
         )
     base_vocab = tokenizer.get_vocab()
-    _check_symbols(symbols, base_vocab, first_id)
     record = json.loads(tokenizer.backend_tokenizer.to_str())
+    _check_symbols(symbols, base_vocab, first_id, record["model"])
     # What the last call left there would become the default of the saved file.
     record["truncation"] = record["padding"] = None
     moved = _write_vocabulary(record, symbols, base_vocab, first_id)
@@ -107,7 +108,9 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: str | os.PathLike
     write_json(path, {**read_json(path), "added_tokens_decoder": added})
 
 
-def _check_symbols(symbols: Sequence[str], base_vocab: Mapping[str, int], first_id: int) -> None:
+def _check_symbols(
+    symbols: Sequence[str], base_vocab: Mapping[str, int], first_id: int, model: Mapping[str, Any]
+) -> None:
     highest = max(base_vocab.values(), default=-1)
     assert first_id > highest, f"first_id {first_id} is not above the base's highest id {highest}"
     assert len(set(symbols)) == len(symbols), "symbols must be distinct"
@@ -119,6 +122,12 @@ def _check_symbols(symbols: Sequence[str], base_vocab: Mapping[str, int], first_
             )
         if not symbol or not _is_unicode(symbol):
             raise InputError(f"The new symbol {symbol!r} is empty or not valid Unicode text. Rename the tool.")
+        opens, closes = (model.get(key) for key in ("continuing_subword_prefix", "end_of_word_suffix"))
+        if (opens and symbol.startswith(opens)) or (closes and symbol.endswith(closes)):
+            raise InputError(
+                f"The new symbol {symbol!r} has the form of a part of a word ({opens or closes}) in this tokenizer, "
+                "and text could become it. Rename the tool."
+            )
 
 
 def _is_unicode(text: str) -> bool:
@@ -159,8 +168,7 @@ def _write_vocabulary(
 def _byte_piece(symbol: str) -> str:
     """The entry that a byte-level decoder turns back into ``symbol``: the symbol itself unless all its characters also
     stand for bytes and some are not ASCII, as in ``"<<café>>"``."""
-    alphabet = set(pre_tokenizers.ByteLevel.alphabet())
-    if symbol.isascii() or not alphabet.issuperset(symbol):
+    if symbol.isascii() or not set(pre_tokenizers.ByteLevel.alphabet()).issuperset(symbol):
         return symbol
     mapper = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     return "".join(piece for piece, _ in mapper.pre_tokenize_str(symbol))
@@ -170,7 +178,8 @@ def _check_spaces_never_survive(record: Mapping[str, Any]) -> None:
     step = record["pre_tokenizer"] or {}
     steps = step.get("pretokenizers", [step])
     eats = any(step.get("type") in _SPACE_EATERS and step.get("replacement") != " " for step in steps)
-    if not eats or record["decoder"] is None or any(entry[0].startswith(" ") for entry in record["model"]["vocab"]):
+    own = _strips_spaces(record) or not any(entry[0].startswith(" ") for entry in record["model"]["vocab"])
+    if not eats or not own or record["decoder"] is None:
         raise InputError(
             "This Unigram tokenizer keeps raw spaces in its text, so new symbols cannot be put out of the reach of "
             f"user text (pre-tokenizer: {step.get('type', 'none')}). Use one with a Metaspace pre-tokenizer, as "
@@ -178,11 +187,18 @@ def _check_spaces_never_survive(record: Mapping[str, Any]) -> None:
         )
 
 
+_STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+
+
+def _strips_spaces(record: Mapping[str, Any]) -> bool:
+    """Whether the tokenizer was extended before."""
+    return bool((record["decoder"] or {}).get("decoders", [None])[0] == _STRIP)
+
+
 def _mend_decoder(record: dict[str, Any], symbols: Sequence[str], first_id: int) -> None:
     """Change the decoder only where the base's own would not give a symbol back exactly."""
-    if record["model"]["type"] == "Unigram":
-        strip = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
-        record["decoder"] = {"type": "Sequence", "decoders": [strip, record["decoder"]]}
+    if record["model"]["type"] == "Unigram" and not _strips_spaces(record):
+        record["decoder"] = {"type": "Sequence", "decoders": [_STRIP, record["decoder"]]}
     if _misread(record, symbols, first_id) is None:
         return
     # WordPiece tidies " ," into "," also inside a symbol. No piece of text holds a space, so only symbols are shielded.
