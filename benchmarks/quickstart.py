@@ -7,6 +7,7 @@ Examples are split by operation into validation (looked at during training) and 
 import json
 import resource
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import as_file, files
 from pathlib import Path
@@ -121,32 +122,41 @@ def prepare(folder: Folder, config: QuickstartConfig) -> tuple[ToolCatalog, list
 def train(folder: Folder, seed: int) -> Path:
     """Memorization, then retrieval training, both as in configs/embedded/; returns the final checkpoint."""
     target = folder.of_seed(seed)
-    shared = (f"training.seed={seed}", f"tracking.group=quickstart-{seed}")
-    validation = (f"validation.queries={json.dumps(str(folder.queries))}", "validation.split=validation")
-    with as_file(files("toolgen.configs") / "embedded") as configs:
-        first = load_config(
-            memorization.MemorizationConfig,
-            configs / "memorization.yaml",
-            (
-                f"tools={json.dumps(str(folder.tools))}",
-                f"codebook={json.dumps(str(folder.codebook))}",
-                f"output={json.dumps(str(target / 'memorization'))}",
-                *shared,
-                *validation,
-            ),
-        )
-        memorized = memorization.run(first).checkpoint
-        second = load_config(
-            retrieval.RetrievalConfig,
-            configs / "retrieval.yaml",
-            (
-                f"model={json.dumps(str(memorized))}",
-                f"output={json.dumps(str(target / 'retrieval'))}",
-                *shared,
-                *validation,
-            ),
-        )
-    return retrieval.run(second).checkpoint
+    memorized = memorization.run(memorization_config(folder, target / "memorization", seed))
+    return retrieval.run(retrieval_config(folder, target / "retrieval", seed, memorized.checkpoint)).checkpoint
+
+
+def memorization_config(
+    folder: Folder, output: Path, seed: int, overrides: Sequence[str] = ()
+) -> memorization.MemorizationConfig:
+    """configs/embedded/memorization.yaml on the quickstart's files, then ``overrides``."""
+    values = {"tools": folder.tools, "codebook": folder.codebook, **_shared(folder, output, seed)}
+    with as_file(files("toolgen.configs") / "embedded" / "memorization.yaml") as path:
+        return load_config(memorization.MemorizationConfig, path, (*_overrides(values), *overrides))
+
+
+def retrieval_config(
+    folder: Folder, output: Path, seed: int, model: Path | str, overrides: Sequence[str] = ()
+) -> retrieval.RetrievalConfig:
+    """configs/embedded/retrieval.yaml on the quickstart's files, starting from ``model``, then ``overrides``."""
+    values = {"model": model, **_shared(folder, output, seed)}
+    with as_file(files("toolgen.configs") / "embedded" / "retrieval.yaml") as path:
+        return load_config(retrieval.RetrievalConfig, path, (*_overrides(values), *overrides))
+
+
+def _shared(folder: Folder, output: Path, seed: int) -> dict[str, object]:
+    return {
+        "output": output,
+        "training.seed": seed,
+        "tracking.group": f"quickstart-{seed}",
+        "validation.queries": folder.queries,
+        "validation.split": "validation",
+    }
+
+
+def _overrides(values: Mapping[str, object]) -> list[str]:
+    # JSON is YAML: a path is quoted, so that no character in it means anything.
+    return [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()]
 
 
 def says_its_words(query: Query, catalog: ToolCatalog) -> bool:

@@ -33,6 +33,8 @@ _SPACE_EATERS = {"Metaspace", "Whitespace", "WhitespaceSplit", "BertPreTokenizer
 """Pre-tokenizers after which no piece of text holds a raw space."""
 _PROTECTED_SPACE = "\ufdd0"
 """A Unicode noncharacter: it stands for the spaces of a symbol while the base's decoder tidies spaces up."""
+_STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
+"""The decoder step that takes the raw space off a Unigram symbol."""
 _BATCH = 4096
 
 
@@ -185,9 +187,6 @@ def _check_spaces_never_survive(record: Mapping[str, Any]) -> None:
             f"user text (pre-tokenizer: {step.get('type', 'none')}). Use one with a Metaspace pre-tokenizer, as "
             "SentencePiece models have, or a WordPiece or BPE model."
         )
-
-
-_STRIP = {"type": "Strip", "content": " ", "start": 1, "stop": 0}
 
 
 def _strips_spaces(record: Mapping[str, Any]) -> bool:
