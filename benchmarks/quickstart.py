@@ -69,12 +69,13 @@ class Folder:
         return self.root if seed == 0 else self.root / f"seed-{seed}"
 
 
-def run_quickstart(output: Path, seeds: int = 1) -> dict[str, Any]:
+def run_quickstart(output: Path, seeds: int = 1, config: QuickstartConfig | None = None) -> dict[str, Any]:
     """Run the quickstart and write ``figures.json``.
 
     Args:
         output: Folder of the run.
         seeds: How often to train, with the seeds 0, 1, ...
+        config: None: configs/quickstart.yaml.
 
     Returns:
         The content of ``figures.json``.
@@ -86,8 +87,9 @@ def run_quickstart(output: Path, seeds: int = 1) -> dict[str, Any]:
         raise InputError(f"--seeds is {seeds}; give at least 1.")
     started = time.perf_counter()
     folder = Folder(output)
-    with as_file(files("toolgen.configs") / "quickstart.yaml") as path:
-        config = load_config(QuickstartConfig, path)
+    if config is None:
+        with as_file(files("toolgen.configs") / "quickstart.yaml") as path:
+            config = load_config(QuickstartConfig, path)
     catalog, test = prepare(folder, config)
     checkpoints = [train(folder, seed) for seed in range(seeds)]
     with err.status("Embedding documents for the dense baseline"):

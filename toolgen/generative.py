@@ -73,7 +73,9 @@ class GenerativeRetriever:
         self._beams = beams
         self._batch_size = batch_size
         self._renderer = artefacts.renderer
-        self._trie = TokenTrie.from_codes(artefacts.codes.sequences)
+        codes = artefacts.codes
+        self._tokens_N = torch.tensor([sequence[0] for sequence in codes.sequences]) if codes.is_atomic else None
+        self._trie = TokenTrie.from_codes(codes.sequences)
         self._allowed = lru_cache(maxsize=16)(self._positions_of_groups)
 
     @classmethod
@@ -145,10 +147,8 @@ class GenerativeRetriever:
         return answers
 
     def _decode(self, batch: _Batch, k: int, allowed: tuple[int, ...] | None) -> BeamResult:
-        codes = self.artefacts.codes
-        if codes.is_atomic:
-            tokens = [sequence[0] for sequence in codes.sequences]
-            return rank_atomic(self._model, batch.input_ids_BT, batch.mask_BT, tokens, k, code_indices=allowed)
+        if self._tokens_N is not None:
+            return rank_atomic(self._model, batch.input_ids_BT, batch.mask_BT, self._tokens_N, k, code_indices=allowed)
         trie = self._trie if allowed is None else self._trie.restrict(allowed)
         beams = max(k, self._beams if self._beams is not None else 10)
         return beam_search(self._model, trie.to(self._model.device), batch.input_ids_BT, batch.mask_BT, beams)

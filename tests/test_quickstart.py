@@ -1,0 +1,74 @@
+"""The quickstart on three small services: the real job, from the import to the figures."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from toolgen.benchmarks.quickstart import QuickstartConfig, run_quickstart, says_its_words
+from toolgen.files import read_json
+from toolgen.queries import Query, read_queries, split_by_tools
+from toolgen.tools import Tool, ToolCatalog
+
+SERVICES = ("ecr", "secretsmanager", "sqs")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("quickstart") / "run"
+    run_quickstart(folder, seeds=2, config=QuickstartConfig(services=SERVICES, dense_tokens=32))
+    return folder
+
+
+def test_the_figures_have_the_promised_shape(run: Path) -> None:
+    figures = read_json(run / "figures.json")
+    for method in ("generative", "bm25", "dense"):
+        assert 0 <= figures[method]["ndcg@5_low"] <= figures[method]["ndcg@5"] <= figures[method]["ndcg@5_high"] <= 1
+        assert figures[method]["hallucinated"] == 0
+        assert 0 < figures[method]["latency_p50_ms"] <= figures[method]["latency_p95_ms"]
+    catalog = ToolCatalog.from_jsonl(run / "tools.jsonl")
+    test = read_queries(run / "queries.jsonl", catalog, "test")
+    assert (figures["tools"], figures["queries"], figures["split"]) == (len(catalog), len(test), ["test"])
+    assert figures["minutes"] > 0 and figures["peak_gb"] > 0
+    ndcg = figures["seeds"]["ndcg@5"]
+    assert figures["seeds"]["n"] == 2
+    assert ndcg["values"][0] == figures["generative"]["ndcg@5"]
+    assert ndcg["mean"] == pytest.approx(sum(ndcg["values"]) / 2)
+
+
+def test_training_beats_chance_by_far(run: Path) -> None:
+    assert read_json(run / "figures.json")["generative"]["ndcg@5"] > 0.5
+
+
+def test_no_example_text_is_trained_on_and_no_tool_is_in_both_splits(run: Path) -> None:
+    queries = read_queries(run / "queries.jsonl")
+    validation, test = (
+        {tool for query in queries if query.split == split for tool in query.tools} for split in ("validation", "test")
+    )
+    assert validation and test and not validation & test
+    for stage in ("memorization", "retrieval"):
+        config = json.loads((run / stage / "report.json").read_text())["config"]
+        assert config["validation"]["split"] == "validation"
+        assert config.get("queries") is None
+
+
+def test_a_title_says_the_operations_words() -> None:
+    catalog = ToolCatalog([Tool("i", "DescribeInstances"), Tool("b", "CreateBucket")])
+    assert says_its_words(Query("1", "To describe an instance", ("i",)), catalog)
+    assert says_its_words(Query("1", "To create or describe buckets", ("i", "b")), catalog)
+    assert not says_its_words(Query("1", "To make a bucket", ("b",)), catalog)
+
+
+def test_queries_that_share_a_tool_stay_together() -> None:
+    queries = [
+        Query("1", "x", ("a", "b")),
+        Query("2", "y", ("b", "c")),
+        Query("3", "z", ("c",)),
+        Query("4", "w", ("d",)),
+    ]
+    shares = {"validation": 0.5, "test": 0.5}
+    split = split_by_tools(queries, shares)
+    assert len({query.split for query in split[:3]}) == 1
+    assert [query.split for query in split_by_tools(queries[::-1], shares)][::-1] == [query.split for query in split]
+    many = split_by_tools([Query(str(n), "x", (f"tool{n}",)) for n in range(1000)], shares)
+    assert 400 < sum(query.split == "test" for query in many) < 600
