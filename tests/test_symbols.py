@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizer_zoo import SENTENCES, ZOO
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoTokenizer, BertTokenizerLegacy, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from toolgen.codebook import Codebook
@@ -157,7 +157,8 @@ def test_no_hostile_text_becomes_a_tool_or_special_token(kind: str, data: st.Dat
         ids = encode_text(tokenizer, text)
         assert all(token_id < case.first_id for token_id in [*ids, *tokenizer.encode(text)])
         assert not special_ids(case.base).intersection(ids)
-        assert ids == encode_text(case.base, text)
+        if not any(token.lower() in text.lower() for token in case.base.get_added_vocab()):
+            assert ids == encode_text(case.base, text)
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
@@ -185,6 +186,25 @@ def test_special_tokens_in_text_stay_readable_text() -> None:
         assert len(ids) > 3
         known = tokenizer.decode(ids).replace(" ", "")
         assert "bucket" in known and ("sep" in known or "eot_id" in known or known.count("s") >= 2)
+
+
+def test_text_around_a_special_token_is_kept() -> None:
+    tokenizer = made("t5").reloaded
+    for text in ("bucket</s>bucket", "</s></s>bucket", "</s>", "a</s>\0b<extra_id_0></s>"):
+        spelled = "".join(tokenizer.convert_ids_to_tokens(encode_text(tokenizer, text)))
+        wanted = "".join(tokenizer.convert_ids_to_tokens(encode_text(tokenizer, text.replace("<", "< "))))
+        assert spelled.replace("▁", "") == wanted.replace("▁", "")
+
+
+def test_the_unknown_tokens_score_is_unchanged() -> None:
+    """Unigram scores the unknown below the lowest entry, and that decides between ways to cut "abc"."""
+    pieces = [("<unk>", 0.0), ("</s>", 0.0), ("▁", -1.0), ("ab", -12.0), ("c", -12.0), ("bc", -1.0)]
+    backend = Tokenizer(models.Unigram(pieces, unk_id=0, byte_fallback=False))
+    backend.pre_tokenizer, backend.decoder = pre_tokenizers.Metaspace(), decoders.Metaspace()
+    base = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>", eos_token="</s>")
+    assert base.tokenize("abc") == ["▁", "a", "bc"]
+    assert base.encode("abc") == [2, 0, 5]
+    assert extend_tokenizer(base, SYMBOLS, 20).encode("abc") == [2, 0, 5]
 
 
 def test_non_special_added_tokens_are_ordinary_text() -> None:

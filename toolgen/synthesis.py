@@ -4,12 +4,14 @@ word comes from the tool's name, group, parameters or description. Knows no mode
 Styles, drawn for each query with the weights of ``STYLES``:
 
 - ``named``: the name in words, often with an article, sometimes with the group ("create a bucket in s3");
+- ``verbatim``: the identifier as it is written ("CreateBucket"), sometimes with the group;
 - ``parametrised``: the same with one or two parameter names ("create bucket with acl and object ownership");
 - ``summarised``: the description's first sentence, or sometimes a later one, its leading verb made imperative;
 - ``fragment``: a window of 4 to 12 words of some sentence;
 - ``combined``: summary and name together.
 
-Then about 15% of the words are deleted at random and an opening ("how do I") may be put in front.
+Then about 15% of the words are deleted at random, but never from a query of four words or fewer, where each word may
+be the one that tells two tools apart; and an opening ("how do I") may be put in front.
 """
 
 import random
@@ -26,6 +28,9 @@ LONGEST = 24
 
 DELETED = 0.15
 """Share of words that are deleted."""
+
+KEPT_WHOLE = 4
+"""Longest query, in words, that loses none."""
 
 OPENINGS = (
     "",
@@ -89,6 +94,14 @@ def named(material: Material, rng: random.Random) -> list[str]:
     return query
 
 
+def verbatim(material: Material, rng: random.Random) -> list[str]:
+    """The identifier itself, as people paste it."""
+    query = [material.tool.name]
+    if material.group and rng.random() < 0.3:
+        query = [*material.group, *query] if rng.random() < 0.5 else [*query, rng.choice(("in", "for")), *material.group]
+    return query
+
+
 def parametrised(material: Material, rng: random.Random) -> list[str]:
     """The name with one or two parameters."""
     query = named(material, rng)
@@ -126,7 +139,14 @@ def combined(material: Material, rng: random.Random) -> list[str]:
     return [*summary, *name] if rng.random() < 0.5 else [*name, ".", *summary]
 
 
-STYLES: Mapping[Style, float] = {named: 0.35, parametrised: 0.15, summarised: 0.3, fragment: 0.1, combined: 0.1}
+STYLES: Mapping[Style, float] = {
+    named: 0.3,
+    verbatim: 0.08,
+    parametrised: 0.12,
+    summarised: 0.3,
+    fragment: 0.1,
+    combined: 0.1,
+}
 
 
 def synthetic_records(catalog: ToolCatalog, per_tool: int, seed: int) -> list[Record]:
@@ -148,7 +168,7 @@ def synthetic_queries(tool: Tool, count: int, rng: random.Random) -> list[str]:
     queries = []
     for style in rng.choices(styles, weights, k=count):
         query = style(material, rng)
-        kept = [word for word in query if rng.random() >= DELETED] or query
+        kept = [word for word in query if len(query) <= KEPT_WHOLE or rng.random() >= DELETED] or query
         queries.append(" ".join([rng.choice(OPENINGS), *kept]).strip())
     return queries
 

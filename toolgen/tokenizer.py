@@ -41,7 +41,8 @@ def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> li
     ordinary text and are matched as always. The unknown token may appear where the text holds unknown characters.
 
     Returns:
-        Token ids, one list a text; the same under the base and the extended tokenizer.
+        Token ids, one list a text; the same under the base and the extended tokenizer. (Only a Unigram model may cut
+        the spelling of a special token differently under the two.)
     """
     if not texts:
         return []
@@ -83,17 +84,25 @@ def _encode_around(backend: Tokenizer, text: str, forbidden: set[int]) -> list[i
     while todo:
         split = todo.pop()
         tokens = backend.model.tokenize(split)
-        found = {token.value for token in tokens if token.id in forbidden}
         parts = [split]
-        for value in found:
-            cut = f"{value[0]}\0{value[1:]}"
-            parts = [piece for part in parts for piece in part.replace(value, cut).split("\0") if piece]
+        for value in sorted({token.value for token in tokens if token.id in forbidden}):
+            parts = [piece for part in parts for piece in _cut(part, value)]
         if len(parts) > 1:
             todo.extend(reversed(parts))
         else:
             # A special token of one character cannot be cut: it is left out.
             ids.extend(token.id for token in tokens if token.id not in forbidden)
     return ids
+
+
+def _cut(text: str, token: str) -> list[str]:
+    """Cut a text behind the first character of every occurrence of a token: ``"a</s>b"`` -> ``"a<"``, ``"/s>b"``."""
+    head, *rest = text.split(token)
+    parts = [head]
+    for between in rest:
+        parts[-1] += token[0]
+        parts.append(token[1:] + between)
+    return [part for part in parts if part]
 
 
 def bind_codebook(codebook: Codebook, tokenizer: PreTrainedTokenizerBase, end_id: int) -> TokenCodes:
