@@ -49,6 +49,38 @@ OPENINGS = (
 )
 ARTICLES = ("a", "the", "an", "my", "all", "the")
 
+SAME = (
+    ("create", "make", "add", "set up", "new"),
+    ("delete", "remove", "drop", "get rid of"),
+    ("get", "show", "fetch", "retrieve", "view", "look up"),
+    ("list", "show", "view", "show all", "find"),
+    ("describe", "show", "view", "get", "get details of", "list"),
+    ("update", "change", "modify", "edit"),
+    ("modify", "change", "update", "edit"),
+    ("put", "set", "add", "store"),
+    ("search", "find", "look for"),
+    ("start", "launch", "run", "begin"),
+    ("stop", "end", "halt", "shut down"),
+    ("enable", "turn on", "activate", "allow"),
+    ("disable", "turn off", "deactivate"),
+    ("attach", "add", "connect"),
+    ("detach", "remove", "disconnect"),
+    ("associate", "link", "connect", "attach"),
+    ("send", "submit", "post"),
+    ("register", "add", "sign up"),
+    ("restore", "recover", "bring back"),
+    ("check", "verify", "test"),
+    ("convert", "change", "turn"),
+    ("calculate", "compute", "work out"),
+)
+"""What people say for the verbs of names: the first of each is replaced by any of the others. The only words of a query
+beside openings, articles and prepositions that its document does not hold."""
+
+REPLACED = 0.25
+"""Share of leading verbs that are replaced."""
+
+_OTHERS = {verb: others for verb, *others in SAME}
+
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
@@ -98,7 +130,9 @@ def verbatim(material: Material, rng: random.Random) -> list[str]:
     """The identifier itself, as people paste it."""
     query = [material.tool.name]
     if material.group and rng.random() < 0.3:
-        query = [*material.group, *query] if rng.random() < 0.5 else [*query, rng.choice(("in", "for")), *material.group]
+        query = (
+            [*material.group, *query] if rng.random() < 0.5 else [*query, rng.choice(("in", "for")), *material.group]
+        )
     return query
 
 
@@ -168,6 +202,8 @@ def synthetic_queries(tool: Tool, count: int, rng: random.Random) -> list[str]:
     queries = []
     for style in rng.choices(styles, weights, k=count):
         query = style(material, rng)
+        if query[0] in _OTHERS and rng.random() < REPLACED:
+            query[:1] = rng.choice(_OTHERS[query[0]]).split()
         kept = [word for word in query if len(query) <= KEPT_WHOLE or rng.random() >= DELETED] or query
         queries.append(" ".join([rng.choice(OPENINGS), *kept]).strip())
     return queries

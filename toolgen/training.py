@@ -52,8 +52,10 @@ class TrainingConfig(Section):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     gradient_checkpointing: bool = False
     deepspeed: Path | None = Field(None, description="DeepSpeed's JSON configuration.")
-    eval_every: float = Field(0.25, gt=0, le=1, description="Share of all steps between two evaluations.")
-    save_every: float | None = Field(None, gt=0, le=1, description="Share of all steps; None: only when interrupted.")
+    eval_every: float = Field(
+        0.25, gt=0, le=1, description="Share of all steps between two evaluations; 1: at the end only."
+    )
+    save_every: float | None = Field(None, gt=0, lt=1, description="Share of all steps; None: only when interrupted.")
     seed: int = 0
 
 
@@ -228,8 +230,9 @@ def training_arguments(
         dataloader_pin_memory=cuda,
         logging_steps=10,
         logging_first_step=True,
-        eval_strategy="steps" if evaluate else "no",
-        eval_steps=config.eval_every if evaluate else None,
+        # Trainer reads 1.0 as "every step"; the stage evaluates at the end in any case.
+        eval_strategy="steps" if evaluate and config.eval_every < 1 else "no",
+        eval_steps=config.eval_every,
         save_strategy="steps" if config.save_every is not None else "no",
         save_steps=config.save_every or 500,
         save_total_limit=2,
