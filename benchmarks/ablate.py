@@ -7,7 +7,7 @@ Finished variants are kept, so an interrupted run goes on where it stopped.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,13 +15,14 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from toolgen.benchmarks.quickstart import Folder, memorization_config, retrieval_config
+from toolgen.benchmarks.quickstart import Folder, memorization_config, quoted, retrieval_config
 from toolgen.errors import InputError
-from toolgen.files import read_json, write_json
+from toolgen.files import fingerprint, read_json, write_json
 from toolgen.queries import read_queries
 from toolgen.stage import rank_figures, start
 from toolgen.stages import memorization, retrieval
 from toolgen.terminal import err, out, run_app
+from toolgen.tools import ToolCatalog
 
 app = typer.Typer(add_completion=False)
 
@@ -42,18 +43,15 @@ class Variant:
 
 
 VARIANTS = (
-    Variant("the recipe"),
     Variant("rows as they start, no training", memorization=None, retrieval=None),
-    Variant("memorization only", retrieval=None),
     Variant("retrieval training only", memorization=None),
     Variant("rows from word rows of the name", memorization=("prior.kind=name",)),
-    Variant("rows from word rows of the document", memorization=("prior.kind=description",)),
     Variant("rows at random", memorization=("prior.kind=random",)),
     Variant(
-        "rows at the trunk's learning rate", ("training.row_learning_rate=null",), ("training.row_learning_rate=null",)
+        "rows at the trunk's learning rate",
+        ("training.row_learning_rate=null",),
+        ("training.row_learning_rate=null",),
     ),
-    Variant("half the trunk's learning rate", ("training.learning_rate=2.5e-4",), ("training.learning_rate=2.5e-4",)),
-    Variant("half the queries a tool", retrieval=("synthetic_per_tool=6",)),
 )
 
 
@@ -69,8 +67,11 @@ def ablate(
     for path in (folder.tools, folder.codebook, folder.queries):
         if not path.is_file():
             raise InputError(f"{path}: no such file. Run `toolgen quickstart --out {run}` first.")
+    stages = [read_json(run / stage / "report.json") for stage in ("memorization", "retrieval")]
     rows = [
-        {"variant": variant.name, **_figures(variant, folder, output / str(n))} for n, variant in enumerate(VARIANTS)
+        {"variant": "the recipe", **_measured(stages)},
+        {"variant": "memorization only", **_measured(stages[:1])},
+        *({"variant": variant.name, **_figures(variant, folder, output)} for variant in VARIANTS),
     ]
     write_json(output / "ablation.json", {"split": "validation", "seed": 0, "variants": rows})
     table = Table(title="validation queries, seed 0")
@@ -82,23 +83,46 @@ def ablate(
     out.print(table)
 
 
-def _figures(variant: Variant, source: Folder, target: Path) -> dict[str, Any]:
-    done = target / "figures.json"
+def _figures(variant: Variant, source: Folder, output: Path) -> dict[str, Any]:
+    """Figures of one variant, computed or read: they are filed under everything that they depend on."""
+    target = output / fingerprint([_settings(variant, source), ToolCatalog.from_jsonl(source.tools).fingerprint])
+    done = target.with_suffix(".json")
     if done.is_file():
         return read_json(done)
     err.print(variant.name, style="bold")
     reports = _train(variant, source, target)
-    if reports:
-        found = reports[-1]["validation"]
-    else:
-        model, artefacts = start(memorization_config(source, target, 0))
-        found = rank_figures(model, artefacts, read_queries(source.queries, artefacts.catalog, "validation"))
-    figures = {name: found[name] for name in ("ndcg@1", "ndcg@5", "recall@5")}
-    figures["seconds"] = sum(report["seconds_training"] for report in reports)
+    figures = _measured(reports or [{"validation": _untrained(source, target), "seconds_training": 0.0}])
     # Weights of a dozen variants are gigabytes; the figures are what this is for.
     shutil.rmtree(target, ignore_errors=True)
     write_json(done, figures)
     return figures
+
+
+def _measured(reports: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Validation figures of the last stage, and the seconds that all of them trained."""
+    found = reports[-1]["validation"]
+    return {
+        **{name: found[name] for name in ("ndcg@1", "ndcg@5", "recall@5")},
+        "seconds": sum(report["seconds_training"] for report in reports),
+    }
+
+
+def _settings(variant: Variant, source: Folder) -> list[Any]:
+    nowhere = Path("output")
+    first = memorization_config(source, nowhere, 0, variant.memorization or ())
+    second = retrieval_config(source, nowhere, 0, "memorized", variant.retrieval or ())
+    return [
+        first.model_dump(mode="json"),
+        second.model_dump(mode="json"),
+        variant.memorization is not None,
+        variant.retrieval is not None,
+    ]
+
+
+def _untrained(source: Folder, target: Path) -> Mapping[str, float]:
+    model, artefacts = start(memorization_config(source, target, 0))
+    queries = read_queries(source.queries, artefacts.catalog, "validation")
+    return rank_figures(model.to("cpu"), artefacts, queries)  # type: ignore[arg-type]
 
 
 def _train(variant: Variant, source: Folder, target: Path) -> list[Mapping[str, Any]]:
@@ -107,11 +131,12 @@ def _train(variant: Variant, source: Folder, target: Path) -> list[Mapping[str, 
     reports = []
     first = memorization_config(source, target / "memorization", 0, (quiet, *(variant.memorization or ())))
     model: Path | str = first.model
-    from_base: tuple[str, ...] = (f"tools={first.tools}", f"codebook={first.codebook}", "prior.max_tokens=64")
+    # Without memorization the second stage starts where the first would have.
+    from_base = quoted({"tools": source.tools, "codebook": source.codebook, "prior": first.prior.model_dump()})
     if variant.memorization is not None:
         result = memorization.run(first)
         reports.append(result.report)
-        model, from_base = result.checkpoint, ()
+        model, from_base = result.checkpoint, []
     if variant.retrieval is not None:
         config = retrieval_config(source, target / "retrieval", 0, model, (quiet, *from_base, *variant.retrieval))
         reports.append(retrieval.run(config).report)

@@ -5,7 +5,10 @@ Examples are split by operation into validation (looked at during training) and 
 """
 
 import json
+import os
 import resource
+import shlex
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +18,6 @@ from statistics import mean, stdev
 from typing import Any
 
 from pydantic import Field
-from rich.panel import Panel
 
 from toolgen.base import load_tokenizer
 from toolgen.benchmarks.baselines import BASELINES, make_baseline
@@ -33,6 +35,7 @@ from toolgen.stages import memorization, retrieval
 from toolgen.terminal import err, out, progress_bar
 from toolgen.tokenizer import encode_text, end_token_id
 from toolgen.tools import ToolCatalog, words
+from toolgen.training import checkpoints
 
 
 class QuickstartConfig(Section):
@@ -134,7 +137,7 @@ def memorization_config(
     """configs/embedded/memorization.yaml on the quickstart's files, then ``overrides``."""
     values = {"tools": folder.tools, "codebook": folder.codebook, **_shared(folder, output, seed)}
     with as_file(files("toolgen.configs") / "embedded" / "memorization.yaml") as path:
-        return load_config(memorization.MemorizationConfig, path, (*_overrides(values), *overrides))
+        return load_config(memorization.MemorizationConfig, path, (*quoted(values), *overrides))
 
 
 def retrieval_config(
@@ -143,21 +146,23 @@ def retrieval_config(
     """configs/embedded/retrieval.yaml on the quickstart's files, starting from ``model``, then ``overrides``."""
     values = {"model": model, **_shared(folder, output, seed)}
     with as_file(files("toolgen.configs") / "embedded" / "retrieval.yaml") as path:
-        return load_config(retrieval.RetrievalConfig, path, (*_overrides(values), *overrides))
+        return load_config(retrieval.RetrievalConfig, path, (*quoted(values), *overrides))
 
 
 def _shared(folder: Folder, output: Path, seed: int) -> dict[str, object]:
     return {
         "output": output,
         "training.seed": seed,
+        # An interrupted quickstart goes on where it stopped.
+        "resume": bool(checkpoints(output / "checkpoints")),
         "tracking.group": f"quickstart-{seed}",
         "validation.queries": folder.queries,
         "validation.split": "validation",
     }
 
 
-def _overrides(values: Mapping[str, object]) -> list[str]:
-    # JSON is YAML: a path is quoted, so that no character in it means anything.
+def quoted(values: Mapping[str, object]) -> list[str]:
+    """``key=value`` overrides of plain values. JSON is YAML, so no character of a path means anything."""
     return [f"{key}={json.dumps(value, default=str)}" for key, value in values.items()]
 
 
@@ -199,5 +204,7 @@ def _say(folder: Folder, checkpoint: Path, figures: dict[str, Any]) -> None:
         f"figures in {folder.figures}",
         markup=False,
     )
-    command = f'python -m toolgen.retrieve --checkpoint {checkpoint} "make a new bucket" -k 5'
-    out.print(Panel(command, title="next: ask it yourself", expand=False))
+    python = os.path.relpath(sys.executable)
+    command = f'{python} -m toolgen.retrieve --checkpoint {shlex.quote(str(checkpoint))} "make a new bucket" -k 5'
+    out.print("Next, ask it yourself:")
+    out.print(command, markup=False, soft_wrap=True)

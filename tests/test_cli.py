@@ -1,6 +1,8 @@
 """The command line: what it prints, what it writes, and every bad input as a sentence with exit code 2."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from typer.testing import CliRunner
 
 from toolgen.cli import app
 from toolgen.errors import InputError, MissingPackageError, require
+from toolgen.terminal import visible
 from toolgen.tools import ToolCatalog
 
 runner = CliRunner()
@@ -103,6 +106,22 @@ def test_bad_arguments_are_refused(tools: Path, arguments: tuple[object, ...], p
 def test_a_missing_package_names_the_cure() -> None:
     with pytest.raises(MissingPackageError, match="pip install some-thing"):
         require("no_such_package_here", purpose="This test", pip_name="some-thing")
+
+
+def test_the_program_ends_with_code_2_and_one_sentence(tmp_path: Path) -> None:
+    for arguments in (
+        ("catalog", "show", "none.jsonl"),
+        ("import", "botocore", "--services", "sts", "--out", "/proc/x"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "toolgen", *arguments], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert done.stderr.count("Error:") == 1 and "Traceback" not in done.stderr
+
+
+def test_a_strangers_text_cannot_steer_the_terminal() -> None:
+    assert visible("a\x1b[31mb\u202ec\n\td") == "a[31mbc\n\td"
 
 
 def test_help_teaches() -> None:

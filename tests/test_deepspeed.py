@@ -30,7 +30,7 @@ def _launch(script: str, port: int, *overrides: str) -> None:
         "training.batch_size=5",
         *overrides,
     ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=500)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
 
 
@@ -57,6 +57,7 @@ def test_both_stages_run_in_two_processes(files: dict[str, Path], tiny_base: Pat
         f"model={output / 'final'}",
         f"output={tmp_path / 'retrieval'}",
         f"queries.path={files['queries']}",
+        f"validation.queries={files['queries']}",
         "training.deepspeed=configs/deepspeed/zero3.json",
         "training.epochs=10",
         "training.learning_rate=1e-3",

@@ -146,6 +146,24 @@ def test_parts_that_do_not_belong_together_are_refused(folders: dict[str, Path],
         Artefacts.load(tmp_path)
 
 
+def test_unreadable_models_are_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folders["atomic"] / "model.safetensors")
+    faults = {
+        "gone": lambda path: path.unlink(),
+        "cut": lambda path: path.write_bytes(path.read_bytes()[:1000]),
+        "partial": lambda path: save_file({key: weights[key] for key in weights if "layers.1" not in key}, path),
+    }
+    for name, spoil in faults.items():
+        shutil.copytree(folders["atomic"], tmp_path / name)
+        spoil(tmp_path / name / "model.safetensors")
+        with pytest.raises(InputError, match="cannot be read|lacks"):
+            GenerativeRetriever.load(tmp_path / name)
+    with pytest.raises(InputError, match="device 'foo'"):
+        GenerativeRetriever.load(folders["atomic"], device="foo")
+
+
 def test_a_checkpoint_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "final"
     publish(target, lambda folder: (folder / "a").write_text("first") and None)
@@ -189,6 +207,7 @@ def test_without_a_query_the_command_asks(folders: dict[str, Path]) -> None:
         (("make", "--group", "nothing"), "No tool belongs"),
         (("--file", "none.txt"), "no such file"),
         (("make", "--group", ","), "names no group"),
+        (("make", "--device", "foo"), "device 'foo'"),
     ],
 )
 def test_bad_input_is_a_sentence_and_exit_code_2(

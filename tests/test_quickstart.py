@@ -8,6 +8,8 @@ import pytest
 from toolgen.benchmarks.quickstart import QuickstartConfig, run_quickstart, says_its_words
 from toolgen.files import read_json
 from toolgen.queries import Query, read_queries, split_by_tools
+from toolgen.records import memorization_records
+from toolgen.synthesis import synthetic_records
 from toolgen.tools import Tool, ToolCatalog
 
 SERVICES = ("ecr", "secretsmanager", "sqs")
@@ -50,6 +52,10 @@ def test_no_example_text_is_trained_on_and_no_tool_is_in_both_splits(run: Path) 
         config = json.loads((run / stage / "report.json").read_text())["config"]
         assert config["validation"]["split"] == "validation"
         assert config.get("queries") is None
+    catalog = ToolCatalog.from_jsonl(run / "tools.jsonl")
+    trained = memorization_records(catalog) + synthetic_records(catalog, 8, seed=0)
+    texts = {record.text.casefold() for record in trained}
+    assert not [query.text for query in queries if query.text.casefold() in texts and len(query.text.split()) > 6]
 
 
 def test_a_title_says_the_operations_words() -> None:

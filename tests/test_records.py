@@ -6,6 +6,7 @@ import pytest
 
 from toolgen.base import load_tokenizer
 from toolgen.codebook import TokenCodes
+from toolgen.errors import InputError
 from toolgen.prompts import PromptRenderer
 from toolgen.queries import Query
 from toolgen.records import Record, linearize, memorization_records, retrieval_records
@@ -41,6 +42,11 @@ def test_a_long_text_is_cut_and_the_code_is_not(renderer: PromptRenderer) -> Non
     assert len(row["prompt"]) == 17
     assert row["prompt"][-1] == renderer.closing_ids[-1]
     assert row["code"] == [901, 902, 1]
+
+
+def test_a_code_longer_than_the_longest_text_is_refused(renderer: PromptRenderer) -> None:
+    with pytest.raises(InputError, match="training.max_length is 5.*Give at least 6"):
+        linearize([Record("make", "b")], renderer, CODES, 5)
 
 
 def test_an_unknown_tool_is_a_bug_of_the_caller(renderer: PromptRenderer) -> None:

@@ -12,8 +12,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 from toolgen import training
+from toolgen.codebook import Codebook
 from toolgen.errors import InputError
 from toolgen.generative import GenerativeRetriever
+from toolgen.queries import Query, write_queries
 from toolgen.stage import ValidationConfig
 from toolgen.stages import memorization, retrieval
 from toolgen.tools import ToolCatalog
@@ -44,7 +46,6 @@ def memorized(
 ) -> memorization.StageResult:
     from toolgen.base import load_tokenizer
     from toolgen.indexing import build
-    from toolgen.queries import write_queries
     from toolgen.tokenizer import encode_text, end_token_id
 
     folder = tmp_path_factory.mktemp("memorized")
@@ -134,33 +135,112 @@ def test_wandb_keeps_configuration_losses_and_the_final_table_offline(
 
 
 class _Interrupt(TrainerCallback):
-    """Sends this process a signal in the middle of training."""
+    """Sends this process signals in the middle of training."""
+
+    def __init__(self, *signals: int) -> None:
+        self.signals = signals
 
     def on_step_begin(self, args: object, state: object, control: object, **_: object) -> None:
         if state.global_step == 4:  # type: ignore[attr-defined]
-            os.kill(os.getpid(), signal.SIGTERM)
+            for number in self.signals:
+                os.kill(os.getpid(), number)
 
 
-def test_a_signal_saves_and_resume_goes_on(
-    files: dict[str, Path], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = TrainingConfig(epochs=4, batch_size=10, precision="fp32")
-    whole = memorization.run(stage_one(files, tiny_base, tmp_path / "whole", training=plan))
+PLAN = TrainingConfig(epochs=4, batch_size=10, precision="fp32")
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, config: memorization.MemorizationConfig, *signals: int) -> object:
+    """Run a stage that gets signals during its fifth step; returns its exit code."""
     original = training.CodeTrainer.__init__
 
-    def interrupted(self: training.CodeTrainer, **arguments: object) -> None:
+    def with_interruption(self: training.CodeTrainer, **arguments: object) -> None:
         original(self, **arguments)  # type: ignore[arg-type]
-        self.add_callback(_Interrupt())
+        self.add_callback(_Interrupt(*signals))
 
     with monkeypatch.context() as patched:
-        patched.setattr(training.CodeTrainer, "__init__", interrupted)
+        patched.setattr(training.CodeTrainer, "__init__", with_interruption)
         with pytest.raises(SystemExit) as stopped:
-            memorization.run(stage_one(files, tiny_base, tmp_path / "cut", training=plan))
-    assert stopped.value.code == 128 + signal.SIGTERM
-    saved = tmp_path / "cut" / "checkpoints" / "checkpoint-5"
-    assert (saved / "toolgen.json").is_file() and (saved / "tokenizer.json").is_file()
-    resumed = memorization.run(stage_one(files, tiny_base, tmp_path / "cut", training=plan, resume=True))
-    assert resumed.report["steps"] == whole.report["steps"] == 12
+            memorization.run(config)
+    return stopped.value.code
+
+
+# The deepspeed launcher follows a Ctrl-C with a SIGTERM to every rank.
+@pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGTERM)])
+def test_a_signal_saves_and_resume_ends_where_the_whole_run_does(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: tuple[int, ...]
+) -> None:
+    whole = memorization.run(stage_one(files, tiny_base, tmp_path / "whole", training=PLAN))
+    cut = stage_one(files, tiny_base, tmp_path / "cut", training=PLAN)
+    assert interrupted(monkeypatch, cut, *signals) == 128 + signals[0]
+    saved = tmp_path / "cut" / "checkpoints"
+    assert [path.name for path in saved.iterdir()] == ["checkpoint-5"]
+    assert (saved / "checkpoint-5" / "toolgen.json").is_file()
+    resumed = memorization.run(cut.model_copy(update={"resume": True}))
+    assert (resumed.report["resumed_at_step"], resumed.report["steps"]) == (5, 12)
+    states = [AutoModelForCausalLM.from_pretrained(run.checkpoint).state_dict() for run in (whole, resumed)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    assert not saved.exists(), "a finished run needs no checkpoint of its interruption"
+
+
+def test_checkpoints_of_another_run_are_never_taken(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: ToolCatalog
+) -> None:
+    config = stage_one(files, tiny_base, tmp_path / "run", training=PLAN)
+    interrupted(monkeypatch, config, signal.SIGTERM)
+    with pytest.raises(InputError, match="checkpoint-5.*resume=true"):
+        memorization.run(config)
+    slower = config.model_copy(update={"resume": True, "training": PLAN.model_copy(update={"learning_rate": 1e-5})})
+    with pytest.raises(InputError, match="another configuration: training"):
+        memorization.run(slower)
+    backwards = ToolCatalog(list(catalog.values())[::-1])
+    backwards.to_jsonl(files["tools"])
+    codes = json.loads(files["codebook"].read_text())
+    book = Codebook(
+        "atomic", {tool: tuple(code) for tool, code in codes["codes"][::-1]}, tuple(codes["new_symbols"]),
+        backwards.fingerprint,
+    )  # fmt: skip
+    book.save(files["codebook"])
+    with pytest.raises(InputError, match="another catalogue"):
+        memorization.run(config.model_copy(update={"resume": True}))
+
+
+def test_an_unfinished_checkpoint_is_never_taken(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
+    unfinished = tmp_path / "run" / "checkpoints" / "unfinished" / "checkpoint-9"
+    unfinished.mkdir(parents=True)
+    with pytest.raises(InputError, match="holds no checkpoint"):
+        memorization.run(stage_one(files, tiny_base, tmp_path / "run", resume=True))
+
+
+def test_a_length_beyond_the_models_context_is_refused(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
+    long = TrainingConfig(max_length=512, precision="fp32")
+    with pytest.raises(InputError, match="512.*128"):
+        memorization.run(stage_one(files, tiny_base, tmp_path / "run", training=long))
+
+
+def test_a_validation_query_that_is_too_long_is_refused_before_training(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, catalog: ToolCatalog
+) -> None:
+    write_queries(files["queries"], [Query("long", "bucket " * 300, (catalog.ids[0],))])
+    with pytest.raises(InputError, match="Query number 1 .*room for"):
+        memorization.run(stage_one(files, tiny_base, tmp_path / "run", validation={"queries": files["queries"]}))
+
+
+def test_a_checkpoint_brings_its_own_prompt_and_rows(memorized: memorization.StageResult, tmp_path: Path) -> None:
+    config = retrieval.RetrievalConfig(
+        model=str(memorized.checkpoint), output=tmp_path, prompt="plain", synthetic_per_tool=1
+    )
+    with pytest.raises(InputError, match="leave prompt out"):
+        retrieval.run(config)
+
+
+def test_a_deepspeed_file_that_cannot_save_a_model_is_refused(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "zero.json"
+    path.write_text('{"zero_optimization": {"stage": 3}}')
+    plan = TrainingConfig(deepspeed=path, precision="fp32")
+    with pytest.raises(InputError, match="stage3_gather"):
+        memorization.run(stage_one(files, tiny_base, tmp_path / "run", training=plan))
 
 
 def test_a_run_without_a_checkpoint_cannot_be_resumed(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
@@ -194,9 +274,14 @@ def test_the_script_teaches_its_keys() -> None:
 
 
 def test_the_script_reports_a_bad_key_in_one_sentence() -> None:
-    refused = _stage("output=x", "training.epoch=3")
-    assert refused.returncode == 2
-    assert "unknown key 'training.epoch'" in refused.stderr and "Traceback" not in refused.stderr
+    for override, message in (
+        ("training.epoch=3", "unknown key 'training.epoch'"),
+        ("training.schedule=cosinus", "cosine_with_restarts"),
+        ("validation.querys=x", "known here: most, queries, split"),
+    ):
+        refused = _stage("output=x", override)
+        assert refused.returncode == 2
+        assert message in " ".join(refused.stderr.split()) and "Traceback" not in refused.stderr
 
 
 def test_retrieval_without_any_query_is_refused(memorized: memorization.StageResult, tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ The embedded base is all-MiniLM-L6-v2 (22M parameters, 384 wide), carried by a P
 decoder. It has no language-model head; the one it gets here starts as the identity (``_start_head``).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from textwrap import shorten
 from typing import Any, NamedTuple
 
 import torch
@@ -61,14 +62,14 @@ def load_base(name_or_path: str, dtype: torch.dtype | str = torch.float32) -> Ba
         InputError: There is no such model, it is not a causal LM, weights are missing, or its tokenizer is not fast.
         MissingPackageError: ``"embedded"`` without the package that carries it.
     """
-    tokenizer = load_tokenizer(name_or_path)
     if name_or_path == EMBEDDED:
-        return Base(_load_embedded(dtype), tokenizer)
+        return Base(_load_embedded(dtype), load_tokenizer(EMBEDDED))
     try:
         config = AutoConfig.from_pretrained(name_or_path)
     except (OSError, ValueError) as error:
         raise _unloadable(name_or_path, error) from error
     _check_causal(name_or_path, config)
+    tokenizer = load_tokenizer(name_or_path)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
             name_or_path, config=config, dtype=dtype, output_loading_info=True
@@ -76,13 +77,7 @@ def load_base(name_or_path: str, dtype: torch.dtype | str = torch.float32) -> Ba
     except (OSError, ValueError) as error:
         raise _unloadable(name_or_path, error) from error
     model, loading = loaded
-    if loading["missing_keys"] or loading["mismatched_keys"]:
-        faulty = sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]]))
-        raise InputError(
-            f"The base model {name_or_path!r} lacks {len(faulty)} of the weights of a {type(model).__name__} "
-            f"({', '.join(faulty[:3])}{', ...' if len(faulty) > 3 else ''}), which would start at random. Give a "
-            "complete checkpoint with a language-model head."
-        )
+    check_complete(name_or_path, model, loading)
     return Base(model.eval(), tokenizer)
 
 
@@ -106,8 +101,22 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def check_complete(name: str, model: PreTrainedModel, loading: Mapping[str, Any]) -> None:
+    """Check that a model's files held all its weights; ``loading`` is what ``output_loading_info`` gives.
+
+    Raises:
+        InputError: Weights are missing or have another shape.
+    """
+    if faulty := sorted(map(str, [*loading["missing_keys"], *loading["mismatched_keys"]])):
+        raise InputError(
+            f"The model {name!r} lacks {len(faulty)} of the weights of a {type(model).__name__} "
+            f"({', '.join(faulty[:3])}{', ...' if len(faulty) > 3 else ''}), which would start at random. Give a "
+            "complete checkpoint with a language-model head."
+        )
+
+
 def _unloadable(name_or_path: str, error: Exception) -> InputError:
-    reason = str(error).strip().split("\n")[0]
+    reason = shorten(str(error), 240, placeholder=" ...")
     return InputError(
         f"The base model {name_or_path!r} could not be loaded ({reason}). Give 'embedded', the folder of a Hugging "
         "Face causal LM, or its name on the hub (which needs a connection, and for some models `hf auth login`)."

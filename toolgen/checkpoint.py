@@ -17,6 +17,7 @@ from toolgen.codebook import Codebook, TokenCodes
 from toolgen.errors import InputError
 from toolgen.files import read_json, write_json
 from toolgen.prompts import PromptRenderer, PromptStyle
+from toolgen.symbols import save_tokenizer
 from toolgen.tools import ToolCatalog
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ FORMAT = 1
 CARD = "toolgen.json"
 CATALOG = "tools.jsonl"
 CODEBOOK = "codebook.json"
+_CARD_KEYS = ("catalog_fingerprint", "codebook_fingerprint", "end_id", "prompt", "base", "history")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Artefacts:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write tokenizer, catalogue, codebook and card beside a model's files."""
         folder = Path(folder)
-        self.tokenizer.save_pretrained(folder)
+        save_tokenizer(self.tokenizer, folder)
         self.catalog.to_jsonl(folder / CATALOG)
         self.codebook.save(folder / CODEBOOK)
         card = {
@@ -68,9 +70,6 @@ class Artefacts:
             "catalog_fingerprint": self.catalog.fingerprint,
             "codebook_fingerprint": self.codebook.fingerprint,
             "end_id": self.codes.end_id,
-            "new_ids": [min(self.codes.new_ids.values()), max(self.codes.new_ids.values())]
-            if self.codes.new_ids
-            else [],
             "prompt": self.prompt,
             "base": self.base,
             "history": [dict(entry) for entry in self.history],
@@ -95,6 +94,8 @@ class Artefacts:
         card = read_json(folder / CARD)
         if card.get("format") != FORMAT:
             raise InputError(f"{folder / CARD}: format {card.get('format')!r}; this version reads {FORMAT}.")
+        if missing := [key for key in _CARD_KEYS if key not in card]:
+            raise InputError(f"{folder / CARD}: lacks {', '.join(missing)}. Restore the file that the stage wrote.")
         catalog = ToolCatalog.from_jsonl(folder / CATALOG)
         codebook = Codebook.load(folder / CODEBOOK)
         for part, found in (("catalog", catalog.fingerprint), ("codebook", codebook.fingerprint)):
@@ -105,7 +106,13 @@ class Artefacts:
                     "Restore the file that the stage wrote."
                 )
         codebook.check_catalog(catalog)
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().split("\n")[0]
+            raise InputError(
+                f"{folder}: the tokenizer cannot be read ({reason}). Restore what the stage wrote."
+            ) from error
         return cls(
             tokenizer=tokenizer,
             catalog=catalog,
@@ -123,13 +130,27 @@ def is_checkpoint(folder: str | os.PathLike[str]) -> bool:
 
 
 def load_model(folder: str | os.PathLike[str], dtype: "torch.dtype | str" = "auto") -> "PreTrainedModel":
-    """Load the model of a checkpoint with plain transformers, in evaluation mode."""
+    """Load the model of a checkpoint with plain transformers, in evaluation mode.
+
+    Raises:
+        InputError: The weights are absent, incomplete or unreadable.
+    """
+    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
-    from toolgen.base import without_bars
+    from toolgen.base import check_complete, without_bars
 
-    with without_bars():
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval()
+    try:
+        with without_bars():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"{folder}: the model cannot be read ({reason}). Restore what the stage wrote.") from error
+    model: PreTrainedModel
+    model, loading = loaded
+    check_complete(str(folder), model, loading)
+    model.eval()
+    return model
 
 
 def publish(folder: str | os.PathLike[str], write: Callable[[Path], None]) -> None:

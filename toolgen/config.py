@@ -7,7 +7,7 @@ A configuration is a pydantic model that forbids unknown keys. Precedence: defau
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -96,8 +96,16 @@ def _siblings(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[st
     """Keys that are allowed where an unknown one was found."""
     fields = kind.model_fields
     for part in location[:-1]:
-        annotation = fields[str(part)].annotation if str(part) in fields else None
-        if not isinstance(annotation, type) or not issubclass(annotation, BaseModel):
+        inner = section_of(fields[str(part)].annotation) if str(part) in fields else None
+        if inner is None:
             break
-        fields = annotation.model_fields
+        fields = inner.model_fields
     return sorted(fields)
+
+
+def section_of(annotation: Any) -> type[BaseModel] | None:
+    """The section that a field's type is, or may be (``Section | None``); None when it is a plain value."""
+    for part in (annotation, *get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None

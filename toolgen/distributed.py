@@ -11,6 +11,13 @@ def is_main() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
+def device() -> torch.device:
+    """This process's own device: its GPU, or the CPU."""
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
 def any_rank(flag: bool) -> bool:
     """Whether ``flag`` is set on any rank. A collective: every rank must call it."""
     if not _running():

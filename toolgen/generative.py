@@ -5,7 +5,6 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -25,6 +24,14 @@ class _Batch:
     places: tuple[int, ...]
     input_ids_BT: Tensor
     mask_BT: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class _Subset:
+    """The tools that may be answered with: positions in the catalogue (None: all), and the trie of their codes."""
+
+    positions: tuple[int, ...] | None
+    trie: TokenTrie
 
 
 class GenerativeRetriever:
@@ -76,7 +83,7 @@ class GenerativeRetriever:
         codes = artefacts.codes
         self._tokens_N = torch.tensor([sequence[0] for sequence in codes.sequences]) if codes.is_atomic else None
         self._trie = TokenTrie.from_codes(codes.sequences)
-        self._allowed = lru_cache(maxsize=16)(self._positions_of_groups)
+        self._restricted: tuple[tuple[str, ...], _Subset] | None = None
 
     @classmethod
     def load(
@@ -98,10 +105,11 @@ class GenerativeRetriever:
         Raises:
             InputError: The folder is no checkpoint, or its parts do not belong together.
         """
+        chosen = _device(device)
         artefacts = Artefacts.load(folder)
         model = load_model(folder)
         # transformers decorates ``to`` in a way that hides its signature from type checkers.
-        model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]
+        model.to(chosen)  # type: ignore[arg-type]
         return cls(model, artefacts, beams=beams, batch_size=batch_size)
 
     def search(
@@ -126,16 +134,15 @@ class GenerativeRetriever:
         Raises:
             InputError: ``k`` is out of range, a group is unknown, a query is blank or longer than the model's context.
         """
-        allowed = self._allowed(tuple(groups)) if groups is not None else None
-        check_k(k, len(self.artefacts.catalog) if allowed is None else len(allowed))
-        if blank := [number for number, query in enumerate(queries, start=1) if not query.strip()]:
-            raise InputError(f"Query number {blank[0]} is blank. Say what the tool should do.")
+        subset = self._subset(groups)
+        check_k(k, len(self.artefacts.catalog) if subset.positions is None else len(subset.positions))
+        prompts = self.prompts(queries)
         self.model_seconds = 0.0
         answers: list[list[Hit]] = [[] for _ in queries]
         done = 0
-        for batch in self._batches(queries):
+        for batch in self._batches(prompts):
             started = time.perf_counter()
-            result = self._decode(batch, k, allowed)
+            result = self._decode(batch, k, subset)
             codes, scores = result.codes_BK.tolist(), result.scores_BK.tolist()
             self.model_seconds += time.perf_counter() - started
             for place, row_codes, row_scores in zip(batch.places, codes, scores, strict=True):
@@ -146,16 +153,35 @@ class GenerativeRetriever:
                 progress(done, len(queries))
         return answers
 
-    def _decode(self, batch: _Batch, k: int, allowed: tuple[int, ...] | None) -> BeamResult:
-        if self._tokens_N is not None:
-            return rank_atomic(self._model, batch.input_ids_BT, batch.mask_BT, self._tokens_N, k, code_indices=allowed)
-        trie = self._trie if allowed is None else self._trie.restrict(allowed)
-        beams = max(k, self._beams if self._beams is not None else 10)
-        return beam_search(self._model, trie.to(self._model.device), batch.input_ids_BT, batch.mask_BT, beams)
+    def prompts(self, queries: Sequence[str]) -> list[list[int]]:
+        """Token ids of the queries' prompts, all checked before any is answered.
 
-    def _batches(self, queries: Sequence[str]) -> Iterator[_Batch]:
-        """Prompts sorted by length, so that padding stays small."""
+        Raises:
+            InputError: A query is blank, or does not fit the model's context beside the longest code; it is named.
+        """
+        if blank := [number for number, query in enumerate(queries, start=1) if not query.strip()]:
+            raise InputError(f"Query number {blank[0]} is blank. Say what the tool should do.")
         prompts = self._renderer.render(queries)
+        context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        for number, (query, prompt) in enumerate(zip(queries, prompts, strict=True), start=1):
+            room = len(prompt) if context is None else context - self.artefacts.codes.longest + 1
+            if len(prompt) > room:
+                raise InputError(
+                    f"Query number {number} ({query[:40]!r}...) takes {len(prompt)} tokens; beside the longest code "
+                    f"the model's context has room for {room}. Shorten it."
+                )
+        return prompts
+
+    def _decode(self, batch: _Batch, k: int, subset: _Subset) -> BeamResult:
+        if self._tokens_N is not None:
+            return rank_atomic(
+                self._model, batch.input_ids_BT, batch.mask_BT, self._tokens_N, k, code_indices=subset.positions
+            )
+        beams = max(k, self._beams if self._beams is not None else 10)
+        return beam_search(self._model, subset.trie, batch.input_ids_BT, batch.mask_BT, beams)
+
+    def _batches(self, prompts: Sequence[list[int]]) -> Iterator[_Batch]:
+        """Prompts sorted by length, so that padding stays small."""
         order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
         device = self._model.device
         pad_id = self.artefacts.tokenizer.pad_token_id
@@ -171,6 +197,26 @@ class GenerativeRetriever:
                 mask_BT[row, width - len(prompt) :] = 1
             yield _Batch(places, input_ids_BT.to(device), mask_BT.to(device))
 
-    def _positions_of_groups(self, groups: tuple[str, ...]) -> tuple[int, ...]:
-        catalog = self.artefacts.catalog
-        return tuple(catalog.position(tool_id) for tool_id in catalog.ids_of_groups(groups))
+    def _subset(self, groups: Sequence[str] | None) -> _Subset:
+        """The allowed tools; the last restriction is kept, since it usually serves many calls."""
+        if groups is None:
+            return _Subset(None, self._trie.to(self._model.device))
+        key = tuple(groups)
+        if self._restricted is None or self._restricted[0] != key:
+            catalog = self.artefacts.catalog
+            positions = tuple(catalog.position(tool_id) for tool_id in catalog.ids_of_groups(key))
+            self._restricted = key, _Subset(positions, self._trie.restrict(positions).to(self._model.device))
+        return self._restricted[1]
+
+
+def _device(name: str | None) -> torch.device:
+    """The device of that name; None: CUDA when there is one."""
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            f"The device {name!r} cannot be used ({str(error).splitlines()[0]}). "
+            "Give cpu, cuda or cuda:N, or leave it out."
+        ) from error

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from toolgen.codebook import TokenCodes
+from toolgen.errors import InputError
 from toolgen.prompts import PromptRenderer
 from toolgen.queries import Query
 from toolgen.tools import ToolCatalog
@@ -49,6 +50,7 @@ def linearize(
         batch: Texts tokenised at once.
 
     Raises:
+        InputError: ``max_length`` leaves no room for a prompt beside the longest code.
         KeyError: A record names a tool that has no code.
     """
     from datasets import Dataset
@@ -57,7 +59,13 @@ def linearize(
         tool_id: [*sequence] if sequence[-1] == codes.end_id else [*sequence, codes.end_id]
         for tool_id, sequence in zip(codes.tool_ids, codes.sequences, strict=True)
     }
-    room = max_length - max(len(target) for target in targets.values())
+    longest = max(len(target) for target in targets.values())
+    room = max_length - longest
+    if room < (least := len(renderer.opening_ids) + len(renderer.closing_ids) + 1):
+        raise InputError(
+            f"training.max_length is {max_length}, but the longest code takes {longest} tokens and a prompt at least "
+            f"{least}. Give at least {longest + least}."
+        )
     columns: dict[str, list[object]] = {"prompt": [], "code": [], "length": []}
     for start in range(0, len(records), batch):
         part = records[start : start + batch]

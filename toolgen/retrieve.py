@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from toolgen.errors import InputError
 from toolgen.retriever import Hit
-from toolgen.terminal import err, out, progress_bar, run_app
+from toolgen.terminal import err, out, progress_bar, report_error, run_app, visible
 
 if TYPE_CHECKING:
     from toolgen.generative import GenerativeRetriever
@@ -57,18 +58,19 @@ def retrieve(
         try:
             _answer(retriever, [line], k, groups, as_json)
         except InputError as error:
-            err.print(f"Error: {error}", markup=False)
+            report_error(error)
 
 
 def _queries(arguments: Sequence[str], file: Path | None) -> list[str]:
     texts = list(arguments)
     if file is not None:
-        if str(file) == "-":
-            lines = sys.stdin.read()
-        elif file.is_file():
-            lines = file.read_text(encoding="utf-8")
-        else:
+        if str(file) != "-" and not file.is_file():
             raise InputError(f"{file}: no such file. Give a text file with one query a line, or '-' for stdin.")
+        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        try:
+            lines = content.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start}). Convert it.") from error
         found = [line.strip() for line in lines.splitlines() if line.strip()]
         if not found:
             raise InputError(f"{file}: no query. At least one line that is not blank is needed.")
@@ -114,16 +116,17 @@ def _record(text: str, hits: Sequence[Hit]) -> dict[str, object]:
 
 
 def _table(retriever: "GenerativeRetriever", text: str, hits: Sequence[Hit]) -> Table:
-    from rich.markup import escape
+    def shown(stranger: str) -> str:
+        return escape(visible(" ".join(stranger.split())))
 
-    table = Table(title=escape(text), title_justify="left", expand=False)
+    table = Table(title=shown(text), title_justify="left", expand=False)
     table.add_column("rank", justify="right")
     table.add_column("tool", no_wrap=True)
     table.add_column("score", justify="right")
     table.add_column("description", no_wrap=True, overflow="ellipsis", max_width=80)
     for rank, hit in enumerate(hits, start=1):
-        description = " ".join(retriever.artefacts.catalog[hit.tool].description.split())
-        table.add_row(str(rank), escape(hit.tool), f"{hit.score:.3f}", escape(description))
+        description = retriever.artefacts.catalog[hit.tool].description
+        table.add_row(str(rank), shown(hit.tool), f"{hit.score:.3f}", shown(description))
     return table
 
 

@@ -6,6 +6,7 @@ and the tracker's files.
 """
 
 import argparse
+import shutil
 import signal
 import sys
 import time
@@ -15,15 +16,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from pydantic import Field
+from pydantic import BaseModel, Field
 from transformers import PreTrainedModel, set_seed
-from transformers.trainer_utils import get_last_checkpoint
 
 from toolgen import distributed
 from toolgen.base import load_base, without_bars
 from toolgen.checkpoint import Artefacts, is_checkpoint, load_model, publish
 from toolgen.codebook import Codebook
-from toolgen.config import Section, load_config
+from toolgen.config import Section, load_config, section_of
 from toolgen.errors import InputError
 from toolgen.files import write_json
 from toolgen.generative import GenerativeRetriever
@@ -32,7 +32,7 @@ from toolgen.priors import Prior, initialise_rows
 from toolgen.prompts import PromptStyle
 from toolgen.queries import Query, read_queries
 from toolgen.records import Record, linearize, retrieval_records
-from toolgen.terminal import err, progress_bar, report_error
+from toolgen.terminal import USER_ERRORS, err, progress_bar, report_error
 from toolgen.tools import ToolCatalog
 from toolgen.tracking import Run, TrackingConfig, tracked
 from toolgen.training import (
@@ -40,6 +40,7 @@ from toolgen.training import (
     CodeTrainer,
     InterruptCallback,
     TrainingConfig,
+    checkpoints,
     parameter_groups,
     training_arguments,
 )
@@ -102,16 +103,23 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
     """
     started = time.perf_counter()
     set_seed(config.training.seed)
+    resumed = _resume_from(config)
     model, artefacts = start(config)
     settings = config.model_dump(mode="json")
     artefacts = replace(artefacts, history=(*artefacts.history, {"stage": name, "config": settings}))
+    if resumed is not None:
+        _check_resumed(resumed, artefacts)
     records = make_records(artefacts, config)
     queries = _validation_queries(config.validation, artefacts.catalog)
+    GenerativeRetriever(model, artefacts).prompts([query.text for query in queries])
     with tracked(config.tracking, settings, config.output, name) as run:
         trainer, interrupt = _trainer(config, model, artefacts, records, queries, run)
-        outcome = trainer.train(resume_from_checkpoint=_resume_from(config))
+        outcome = trainer.train(resume_from_checkpoint=str(resumed) if resumed is not None else None)
         if interrupt.received is not None:
             _stop(config, trainer, interrupt.received)
+        # The model first: an interruption while it is evaluated must not lose it.
+        final = config.output / "final"
+        _save(trainer, final)
         figures = trainer.evaluate() if queries else {}
         report: dict[str, Any] = {
             "stage": name,
@@ -122,17 +130,19 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
             "validation": {key.removeprefix("eval_"): value for key, value in figures.items()},
             "seconds": time.perf_counter() - started,
             "seconds_training": outcome.metrics["train_runtime"],
+            "resumed_at_step": int(resumed.name.removeprefix("checkpoint-")) if resumed is not None else None,
             "catalog_fingerprint": artefacts.catalog.fingerprint,
             "codebook_fingerprint": artefacts.codebook.fingerprint,
             "config": settings,
         }
-        final = config.output / "final"
-        _save(trainer, final)
         run.summary({key: value for key, value in report.items() if key not in ("config", "validation")})
         rows = [[key, value] for key, value in sorted(report["validation"].items())]
         run.table(f"{name}/final", ("figure", "value"), rows)
         if distributed.is_main():
             write_json(config.output / "report.json", report)
+            if config.training.save_every is None:
+                # What an interruption saved has served its purpose.
+                shutil.rmtree(_checkpoint_folder(config), ignore_errors=True)
     return StageResult(final, report)
 
 
@@ -143,10 +153,10 @@ def start(config: StageConfig) -> tuple[PreTrainedModel, Artefacts]:
         InputError: Catalogue or codebook are missing, surplus or do not belong together.
     """
     if is_checkpoint(config.model):
-        if config.codebook is not None or config.tools is not None:
+        if given := [key for key in ("tools", "codebook", "prompt", "prior") if key in config.model_fields_set]:
             raise InputError(
-                f"model: {config.model} is a checkpoint and brings its own catalogue and codebook; "
-                "leave 'tools' and 'codebook' out, or start from a base model."
+                f"model: {config.model} is a checkpoint and brings its own tools, codebook, prompt and rows; "
+                f"leave {', '.join(given)} out, or start from a base model."
             )
         artefacts = Artefacts.load(config.model)
         return load_model(config.model, dtype=torch.float32), artefacts
@@ -160,8 +170,10 @@ def start(config: StageConfig) -> tuple[PreTrainedModel, Artefacts]:
     codebook.check_catalog(catalog)
     base = load_base(config.model)
     extended = extend(base.model, base.tokenizer, codebook)
-    with progress_bar("Starting the tools' rows"):
-        initialise_rows(extended, catalog, codebook, config.prior)
+    # Hidden states of thousands of documents are a matter of seconds or of days, depending on the device.
+    extended.model.to(distributed.device())  # type: ignore[arg-type]
+    with progress_bar("Starting the tools' rows") as progress:
+        initialise_rows(extended, catalog, codebook, config.prior, progress=progress)
     artefacts = Artefacts(extended.tokenizer, catalog, codebook, extended.codes, config.prompt, config.model)
     return extended.model, artefacts
 
@@ -175,8 +187,11 @@ def _trainer(
     run: Run,
 ) -> tuple[CodeTrainer, InterruptCallback]:
     renderer, codes, longest = artefacts.renderer, artefacts.codes, config.training.max_length
+    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if context is not None and longest > context:
+        raise InputError(f"training.max_length is {longest}, but the model's context holds {context} tokens.")
     arguments = training_arguments(
-        config.training, config.output / "checkpoints", evaluate=bool(queries), report_to=run.report_to
+        config.training, _checkpoint_folder(config), evaluate=bool(queries), report_to=run.report_to
     )
     interrupt = InterruptCallback()
     pad_id = artefacts.tokenizer.pad_token_id
@@ -214,14 +229,47 @@ def _validation_queries(config: ValidationConfig | None, catalog: ToolCatalog) -
     return queries[::stride]
 
 
-def _resume_from(config: StageConfig) -> str | None:
-    if not config.resume:
-        return None
-    folder = config.output / "checkpoints"
-    last = get_last_checkpoint(str(folder)) if folder.is_dir() else None
-    if last is None:
+def _checkpoint_folder(config: StageConfig) -> Path:
+    return config.output / "checkpoints"
+
+
+def _resume_from(config: StageConfig) -> Path | None:
+    """The checkpoint to go on from, None for a fresh run.
+
+    Raises:
+        InputError: There is none to resume from, or a fresh run would mix its checkpoints with those of an earlier one.
+    """
+    folder = _checkpoint_folder(config)
+    found = checkpoints(folder)
+    if config.resume and not found:
         raise InputError(f"resume: {folder} holds no checkpoint to go on from. Start without resume=true.")
-    return last
+    if found and not config.resume:
+        raise InputError(
+            f"{folder} holds checkpoints of an earlier run (the last is {found[-1].name}). Add resume=true to go on "
+            "from it, give another output, or remove the folder."
+        )
+    return found[-1] if found else None
+
+
+def _check_resumed(checkpoint: Path, artefacts: Artefacts) -> None:
+    """Check that a checkpoint was written by this very stage, on this catalogue, these codes and this configuration."""
+    earlier = Artefacts.load(checkpoint)
+    for part, ours, theirs in (
+        ("catalogue", artefacts.catalog.fingerprint, earlier.catalog.fingerprint),
+        ("codebook", artefacts.codebook.fingerprint, earlier.codebook.fingerprint),
+    ):
+        if ours != theirs:
+            raise InputError(f"resume: {checkpoint} was made with another {part} ({theirs}; this run's is {ours}).")
+    before, now = (
+        {**entry["config"], "stage": entry["stage"]} for entry in (earlier.history[-1], artefacts.history[-1])
+    )
+    # How a run is watched, and whether it resumes, changes nothing in what it computes.
+    differing = [key for key in now if key not in ("resume", "tracking") and before.get(key) != now[key]]
+    if differing:
+        raise InputError(
+            f"resume: {checkpoint} was made with another configuration: {', '.join(differing)} differ(s). Go on with "
+            "the same one, or start afresh in another output."
+        )
 
 
 def _save(trainer: CodeTrainer, final: Path) -> None:
@@ -230,6 +278,7 @@ def _save(trainer: CodeTrainer, final: Path) -> None:
     def write(folder: Path) -> None:
         with without_bars():
             trainer.save_model(str(folder))
+        assert list(folder.glob("model*.safetensors")), "the trainer wrote no model"
         # A pickle of Trainer's arguments, which nobody needs and nobody should have to trust.
         (folder / "training_args.bin").unlink()
 
@@ -244,8 +293,9 @@ def _stop(config: StageConfig, trainer: CodeTrainer, number: int) -> None:
     if distributed.is_main():
         err.print(
             f"Stopped by {signal.Signals(number).name} after step {trainer.state.global_step} of "
-            f"{trainer.state.max_steps}. Everything is saved in {config.output / 'checkpoints'}; "
-            "run the same command with resume=true to go on."
+            f"{trainer.state.max_steps}. Everything is saved in {_checkpoint_folder(config)}. To go on, run the same "
+            "command with resume=true (the quickstart goes on by itself).",
+            markup=False,
         )
     sys.exit(128 + number)
 
@@ -269,7 +319,7 @@ def stage_main(
     arguments = parser.parse_intermixed_args(argv)
     try:
         result = run_stage(name, load_config(kind, arguments.config, arguments.overrides), make_records)
-    except InputError as error:
+    except USER_ERRORS as error:
         if distributed.is_main():
             report_error(error)
         sys.exit(2)
@@ -282,12 +332,9 @@ def stage_main(
 def _keys(kind: type[Section]) -> str:
     lines = ["keys:"]
 
-    def describe(section: type[Section], prefix: str) -> None:
+    def describe(section: type[BaseModel], prefix: str) -> None:
         for field_name, field in section.model_fields.items():
-            inner = next(
-                (part for part in _parts(field.annotation) if isinstance(part, type) and issubclass(part, Section)),
-                None,
-            )
+            inner = section_of(field.annotation)
             if inner is not None:
                 describe(inner, f"{prefix}{field_name}.")
                 continue
@@ -296,7 +343,3 @@ def _keys(kind: type[Section]) -> str:
 
     describe(kind, "")
     return "\n".join(lines)
-
-
-def _parts(annotation: Any) -> tuple[Any, ...]:
-    return getattr(annotation, "__args__", (annotation,))

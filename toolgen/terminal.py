@@ -1,6 +1,7 @@
 """What every command shares: consoles, a progress bar, and errors as sentences. Knows no command."""
 
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -9,6 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from toolgen.errors import InputError
+
+USER_ERRORS = (InputError, FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError)
+"""What a user can mend: unusable input, and paths that cannot be read or written."""
 
 out = Console(highlight=False)
 """Results."""
@@ -33,15 +37,26 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def run_app(app: typer.Typer) -> None:
-    """Run a command line; user errors become one sentence on stderr and exit code 2."""
+    """Run a command line; user errors, files that cannot be used among them, become one sentence and exit code 2."""
     try:
         app()
-    except InputError as error:
+    except USER_ERRORS as error:
         report_error(error)
         sys.exit(2)
 
 
-def report_error(error: InputError) -> None:
+def report_error(error: Exception) -> None:
     """Print a user error. The text may come from strangers' files, so it is never read as markup."""
     err.print("[bold red]Error:[/]", end=" ")
-    err.print(str(error), markup=False)
+    err.print(visible(_sentence(error)), markup=False)
+
+
+def visible(text: str) -> str:
+    """Strangers' text without control characters (newlines and tabs excepted), so that it cannot steer the terminal."""
+    return "".join(char for char in text if char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cf"))
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}. Give a path that can be used, or change its permissions."
+    return str(error)

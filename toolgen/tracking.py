@@ -66,7 +66,10 @@ def tracked(config: TrackingConfig, settings: Mapping[str, Any], folder: Path, s
         yield Run()
         return
     wandb = require("wandb", purpose="Experiment tracking (or set tracking.mode=disabled)")
-    mode = config.mode if config.mode != "auto" else ("online" if _has_key() else "offline")
+    mode: str = config.mode
+    if mode == "auto":
+        # What wandb itself is told by the environment wins.
+        mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
     folder.mkdir(parents=True, exist_ok=True)
     run = wandb.init(
         project=config.project,

@@ -6,8 +6,9 @@ last ones and the model computes logits for them alone (``logits_to_keep``).
 Legend: ``B`` rows, ``T`` tokens, ``L`` labelled positions, ``V`` vocabulary.
 """
 
+import shutil
 import signal
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Literal
@@ -19,18 +20,24 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import (
     PreTrainedModel,
+    SchedulerType,
     Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
     TrainingArguments,
 )
+from transformers.trainer_pt_utils import LengthGroupedSampler
 from transformers.trainer_utils import EvalLoopOutput
 
 from toolgen import distributed
 from toolgen.checkpoint import Artefacts
 from toolgen.config import Section
 from toolgen.errors import InputError
+from toolgen.files import read_json
+
+KEPT_CHECKPOINTS = 2
+"""Intermediate checkpoints that a run keeps, the newest."""
 
 IGNORED = -100
 """Label that carries no loss, as in transformers."""
@@ -44,7 +51,7 @@ class TrainingConfig(Section):
     gradient_accumulation: int = Field(1, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
     row_learning_rate: float | None = Field(None, gt=0, description="For embedding and head; None: learning_rate.")
-    schedule: str = "cosine"
+    schedule: SchedulerType = SchedulerType.COSINE
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of all steps.")
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
@@ -109,6 +116,24 @@ def code_loss(logits_BLV: Tensor, labels_BL: Tensor, count: Tensor | float | Non
     return total / ((labels_BL != IGNORED).sum() if count is None else count)
 
 
+class EpochSampler(LengthGroupedSampler):
+    """Groups rows of similar length, in an order that depends on seed and epoch alone, so that a resumed run sees the
+    rows that the uninterrupted one would have seen."""
+
+    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
+        super().__init__(batch_size, lengths=lengths)
+        self.seed = seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by the data loader at the start of each epoch."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        self.generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
+        return iter(super().__iter__())
+
+
 class CodeTrainer(Trainer):
     """Trainer whose loss is ``code_loss`` and whose evaluation also ranks the validation queries.
 
@@ -145,6 +170,13 @@ class CodeTrainer(Trainer):
             loss = loss * self.accelerator.num_processes
         return (loss, outputs) if return_outputs else loss
 
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
+        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
+        lengths = dataset["length"][:]
+        return EpochSampler(
+            self.args.train_batch_size * self.args.gradient_accumulation_steps, lengths, self.args.data_seed or 0
+        )
+
     def evaluation_loop(
         self,
         dataloader: DataLoader[Any],
@@ -164,10 +196,39 @@ class CodeTrainer(Trainer):
             output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
         return output
 
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Write a checkpoint beside the others under another name, and rename it when it is whole."""
+        assert self.args.output_dir is not None
+        folder = Path(self.args.output_dir)
+        unfinished = folder / "unfinished"
+        if distributed.is_main():
+            shutil.rmtree(unfinished, ignore_errors=True)
+        distributed.barrier()
+        self.args.output_dir = str(unfinished)
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.output_dir = str(folder)
+        distributed.barrier()
+        if distributed.is_main():
+            whole = folder / f"checkpoint-{self.state.global_step}"
+            shutil.rmtree(whole, ignore_errors=True)
+            (unfinished / whole.name).rename(whole)
+            unfinished.rmdir()
+            for old in checkpoints(folder)[:-KEPT_CHECKPOINTS]:
+                shutil.rmtree(old)
+        distributed.barrier()
+
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         assert output_dir is not None
         super()._save(output_dir, state_dict)
         self.artefacts.save(output_dir)
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """Whole intermediate checkpoints in a folder, oldest first."""
+    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
 
 
 class InterruptCallback(TrainerCallback):
@@ -196,17 +257,19 @@ class InterruptCallback(TrainerCallback):
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:
+        # A second Ctrl-C wants out at once. A SIGTERM after a SIGINT does not: the deepspeed launcher sends it to every
+        # rank when it is interrupted itself, and waits for them.
+        if number == self.received == signal.SIGINT:
             raise KeyboardInterrupt
-        self.received = number
+        self.received = self.received or number
 
 
 def training_arguments(
     config: TrainingConfig, output: Path, *, evaluate: bool, report_to: list[str]
 ) -> TrainingArguments:
     """Translate our configuration into transformers' arguments."""
-    if config.deepspeed is not None and not config.deepspeed.is_file():
-        raise InputError(f"training.deepspeed: {config.deepspeed}: no such file. See configs/deepspeed/.")
+    if config.deepspeed is not None:
+        _check_deepspeed(config.deepspeed)
     cuda = torch.cuda.is_available()
     return TrainingArguments(
         output_dir=str(output),
@@ -224,8 +287,6 @@ def training_arguments(
         use_cpu=not cuda,
         activation_checkpointing=config.gradient_checkpointing,
         deepspeed=str(config.deepspeed) if config.deepspeed is not None else None,
-        train_sampling_strategy="group_by_length",
-        length_column_name="length",
         remove_unused_columns=False,
         dataloader_pin_memory=cuda,
         logging_steps=10,
@@ -235,12 +296,20 @@ def training_arguments(
         eval_steps=config.eval_every,
         save_strategy="steps" if config.save_every is not None else "no",
         save_steps=config.save_every or 500,
-        save_total_limit=2,
         seed=config.seed,
         data_seed=config.seed,
         report_to=report_to,
         log_level="warning",
     )
+
+
+def _check_deepspeed(path: Path) -> None:
+    zero = read_json(path).get("zero_optimization", {})
+    if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
+        raise InputError(
+            f"training.deepspeed: {path} is ZeRO-3 without stage3_gather_16bit_weights_on_model_save, so the final "
+            'checkpoint would hold shards instead of a model. Set it to true under "zero_optimization".'
+        )
 
 
 def parameter_groups(model: PreTrainedModel, config: TrainingConfig) -> list[dict[str, Any]]:
