@@ -28,6 +28,10 @@ def test_the_figures_have_the_promised_shape(run: Path) -> None:
         assert 0 <= figures[method]["ndcg@5_low"] <= figures[method]["ndcg@5"] <= figures[method]["ndcg@5_high"] <= 1
         assert figures[method]["hallucinated"] == 0
         assert 0 < figures[method]["latency_p50_ms"] <= figures[method]["latency_p95_ms"]
+    for baseline in ("bm25", "dense"):
+        above = figures["above"][baseline]
+        assert above["low"] <= above["mean"] <= above["high"]
+        assert above["mean"] == pytest.approx(figures["generative"]["ndcg@5"] - figures[baseline]["ndcg@5"])
     catalog = ToolCatalog.from_jsonl(run / "tools.jsonl")
     test = read_queries(run / "queries.jsonl", catalog, "test")
     assert (figures["tools"], figures["queries"], figures["split"]) == (len(catalog), len(test), ["test"])

@@ -66,6 +66,7 @@ class StageConfig(Section):
     output: Path = Field(description="The run's folder.")
     prompt: PromptStyle = "plain"
     prior: Prior = Prior()
+    input_prior: Prior | None = Field(None, description="For input rows of untied models; None: as prior.")
     validation: ValidationConfig | None = None
     training: TrainingConfig = TrainingConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -153,7 +154,9 @@ def start(config: StageConfig) -> tuple[PreTrainedModel, Artefacts]:
         InputError: Catalogue or codebook are missing, surplus or do not belong together.
     """
     if is_checkpoint(config.model):
-        if given := [key for key in ("tools", "codebook", "prompt", "prior") if key in config.model_fields_set]:
+        if given := [
+            key for key in ("tools", "codebook", "prompt", "prior", "input_prior") if key in config.model_fields_set
+        ]:
             raise InputError(
                 f"model: {config.model} is a checkpoint and brings its own tools, codebook, prompt and rows; "
                 f"leave {', '.join(given)} out, or start from a base model."
@@ -173,7 +176,7 @@ def start(config: StageConfig) -> tuple[PreTrainedModel, Artefacts]:
     # Hidden states of thousands of documents are a matter of seconds or of days, depending on the device.
     extended.model.to(distributed.device())  # type: ignore[arg-type]
     with progress_bar("Starting the tools' rows") as progress:
-        initialise_rows(extended, catalog, codebook, config.prior, progress=progress)
+        initialise_rows(extended, catalog, codebook, config.prior, input_prior=config.input_prior, progress=progress)
     artefacts = Artefacts(extended.tokenizer, catalog, codebook, extended.codes, config.prompt, config.model)
     return extended.model, artefacts
 

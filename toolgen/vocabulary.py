@@ -99,7 +99,7 @@ def write_rows(
 ) -> None:
     """Write rows of new symbols into the output matrix and, where it is a matrix of its own, the input matrix.
 
-    The only place that writes rows: under ZeRO-3 the caller gathers both weights around it.
+    The only place that writes rows. Stages call it before DeepSpeed partitions the weights.
 
     Args:
         model: Already extended.
