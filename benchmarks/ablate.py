@@ -46,11 +46,6 @@ VARIANTS = (
     Variant("rows as they start, no training", memorization=None, retrieval=None),
     Variant("retrieval training only", memorization=None),
     Variant("rows from word rows of the name", memorization=("prior.kind=name",)),
-    Variant(
-        "rows at the trunk's learning rate",
-        ("training.row_learning_rate=null",),
-        ("training.row_learning_rate=null",),
-    ),
 )
 
 

@@ -243,6 +243,14 @@ def test_a_deepspeed_file_that_cannot_save_a_model_is_refused(
         memorization.run(stage_one(files, tiny_base, tmp_path / "run", training=plan))
 
 
+def test_few_tools_are_repeated_until_the_least_number_of_steps(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path
+) -> None:
+    few = TrainingConfig(epochs=1, min_steps=7, batch_size=10, precision="fp32")
+    report = memorization.run(stage_one(files, tiny_base, tmp_path / "run", training=few)).report
+    assert report["steps"] == 9, "three whole epochs of three steps"
+
+
 def test_a_run_without_a_checkpoint_cannot_be_resumed(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="holds no checkpoint"):
         memorization.run(stage_one(files, tiny_base, tmp_path / "run", resume=True))

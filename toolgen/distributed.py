@@ -18,6 +18,11 @@ def device() -> torch.device:
     return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
 
 
+def world_size() -> int:
+    """Number of processes that train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 def any_rank(flag: bool) -> bool:
     """Whether ``flag`` is set on any rank. A collective: every rank must call it."""
     if not _running():

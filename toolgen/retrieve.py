@@ -119,11 +119,12 @@ def _table(retriever: "GenerativeRetriever", text: str, hits: Sequence[Hit]) -> 
     def shown(stranger: str) -> str:
         return escape(visible(" ".join(stranger.split())))
 
-    table = Table(title=shown(text), title_justify="left", expand=False)
-    table.add_column("rank", justify="right")
+    table = Table(title=shown(text), title_justify="left", expand=True)
+    # The description alone gives way on a narrow terminal: an id that is cut is no use.
+    table.add_column("rank", justify="right", no_wrap=True)
     table.add_column("tool", no_wrap=True)
-    table.add_column("score", justify="right")
-    table.add_column("description", no_wrap=True, overflow="ellipsis", max_width=80)
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("description", no_wrap=True, overflow="ellipsis", ratio=1)
     for rank, hit in enumerate(hits, start=1):
         description = retriever.artefacts.catalog[hit.tool].description
         table.add_row(str(rank), shown(hit.tool), f"{hit.score:.3f}", shown(description))

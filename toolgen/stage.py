@@ -194,7 +194,11 @@ def _trainer(
     if context is not None and longest > context:
         raise InputError(f"training.max_length is {longest}, but the model's context holds {context} tokens.")
     arguments = training_arguments(
-        config.training, _checkpoint_folder(config), evaluate=bool(queries), report_to=run.report_to
+        config.training,
+        _checkpoint_folder(config),
+        rows=len(records),
+        evaluate=bool(queries),
+        report_to=run.report_to,
     )
     interrupt = InterruptCallback()
     pad_id = artefacts.tokenizer.pad_token_id

@@ -6,6 +6,7 @@ last ones and the model computes logits for them alone (``logits_to_keep``).
 Legend: ``B`` rows, ``T`` tokens, ``L`` labelled positions, ``V`` vocabulary.
 """
 
+import math
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -47,6 +48,7 @@ class TrainingConfig(Section):
     """How a stage trains. Rates and schedule are those of transformers' ``TrainingArguments``."""
 
     epochs: float = Field(1.0, gt=0)
+    min_steps: int = Field(0, ge=0, description="Repeat the data beyond epochs until this many steps; for few tools.")
     batch_size: int = Field(64, ge=1, description="Examples a process and step.")
     gradient_accumulation: int = Field(1, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
@@ -265,15 +267,16 @@ class InterruptCallback(TrainerCallback):
 
 
 def training_arguments(
-    config: TrainingConfig, output: Path, *, evaluate: bool, report_to: list[str]
+    config: TrainingConfig, output: Path, *, rows: int, evaluate: bool, report_to: list[str]
 ) -> TrainingArguments:
-    """Translate our configuration into transformers' arguments."""
+    """Translate our configuration into transformers' arguments, for a data set of ``rows`` rows."""
     if config.deepspeed is not None:
         _check_deepspeed(config.deepspeed)
     cuda = torch.cuda.is_available()
+    steps = math.ceil(rows / (config.batch_size * config.gradient_accumulation * distributed.world_size()))
     return TrainingArguments(
         output_dir=str(output),
-        num_train_epochs=config.epochs,
+        num_train_epochs=max(config.epochs, math.ceil(config.min_steps / steps)),
         per_device_train_batch_size=config.batch_size,
         per_device_eval_batch_size=config.batch_size,
         gradient_accumulation_steps=config.gradient_accumulation,
