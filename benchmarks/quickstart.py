@@ -36,7 +36,6 @@ from toolgen.stages import memorization, retrieval
 from toolgen.terminal import err, out, progress_bar
 from toolgen.tokenizer import encode_text, end_token_id
 from toolgen.tools import ToolCatalog, words
-from toolgen.training import checkpoints
 
 
 class QuickstartConfig(Section):
@@ -156,7 +155,7 @@ def _shared(folder: Folder, output: Path, seed: int) -> dict[str, object]:
         "output": output,
         "training.seed": seed,
         # An interrupted quickstart goes on where it stopped.
-        "resume": bool(checkpoints(output / "checkpoints")),
+        "resume": True,
         "tracking.group": f"quickstart-{seed}",
         "validation.queries": folder.queries,
         "validation.split": "validation",

@@ -1,18 +1,15 @@
 """Stages on a tiny model: loss falls, exact files, resume goes on, faults are sentences."""
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from tiny_stage import stage_one
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from toolgen import training
-from toolgen.codebook import Codebook
 from toolgen.errors import InputError
 from toolgen.generative import GenerativeRetriever
 from toolgen.queries import Query, write_queries
@@ -22,22 +19,6 @@ from toolgen.tools import ToolCatalog
 from toolgen.training import TrainingConfig
 
 ROOT = Path(__file__).resolve().parent.parent
-
-
-def stage_one(
-    files: dict[str, Path], tiny_base: Path, output: Path, **changes: object
-) -> memorization.MemorizationConfig:
-    values: dict[str, object] = {
-        "model": str(tiny_base),
-        "tools": files["tools"],
-        "codebook": files["codebook"],
-        "output": output,
-        "tracking": {"mode": "disabled"},
-        "training": TrainingConfig(
-            epochs=40, batch_size=10, learning_rate=3e-3, precision="fp32", max_length=64, eval_every=0.5
-        ),
-    }
-    return memorization.MemorizationConfig.model_validate(values | changes)
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +53,7 @@ def test_the_checkpoint_holds_exactly_its_files(memorized: memorization.StageRes
     assert names == {
         "config.json",
         "generation_config.json",
+        "manifest.json",
         "model.safetensors",
         "tokenizer.json",
         "tokenizer_config.json",
@@ -134,83 +116,6 @@ def test_wandb_keeps_configuration_losses_and_the_final_table_offline(
     assert b"learning_rate" in content and b"train/loss" in content and b"memorization/final" in content
 
 
-class _Interrupt(TrainerCallback):
-    """Sends this process signals in the middle of training."""
-
-    def __init__(self, *signals: int) -> None:
-        self.signals = signals
-
-    def on_step_begin(self, args: object, state: object, control: object, **_: object) -> None:
-        if state.global_step == 4:  # type: ignore[attr-defined]
-            for number in self.signals:
-                os.kill(os.getpid(), number)
-
-
-PLAN = TrainingConfig(epochs=4, batch_size=10, precision="fp32")
-
-
-def interrupted(monkeypatch: pytest.MonkeyPatch, config: memorization.MemorizationConfig, *signals: int) -> object:
-    """Run a stage that gets signals during its fifth step; returns its exit code."""
-    original = training.CodeTrainer.__init__
-
-    def with_interruption(self: training.CodeTrainer, **arguments: object) -> None:
-        original(self, **arguments)  # type: ignore[arg-type]
-        self.add_callback(_Interrupt(*signals))
-
-    with monkeypatch.context() as patched:
-        patched.setattr(training.CodeTrainer, "__init__", with_interruption)
-        with pytest.raises(SystemExit) as stopped:
-            memorization.run(config)
-    return stopped.value.code
-
-
-# The deepspeed launcher follows a Ctrl-C with a SIGTERM to every rank.
-@pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGTERM)])
-def test_a_signal_saves_and_resume_ends_where_the_whole_run_does(
-    files: dict[str, Path], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: tuple[int, ...]
-) -> None:
-    whole = memorization.run(stage_one(files, tiny_base, tmp_path / "whole", training=PLAN))
-    cut = stage_one(files, tiny_base, tmp_path / "cut", training=PLAN)
-    assert interrupted(monkeypatch, cut, *signals) == 128 + signals[0]
-    saved = tmp_path / "cut" / "checkpoints"
-    assert [path.name for path in saved.iterdir()] == ["checkpoint-5"]
-    assert (saved / "checkpoint-5" / "toolgen.json").is_file()
-    resumed = memorization.run(cut.model_copy(update={"resume": True}))
-    assert (resumed.report["resumed_at_step"], resumed.report["steps"]) == (5, 12)
-    states = [AutoModelForCausalLM.from_pretrained(run.checkpoint).state_dict() for run in (whole, resumed)]
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    assert not saved.exists(), "a finished run needs no checkpoint of its interruption"
-
-
-def test_checkpoints_of_another_run_are_never_taken(
-    files: dict[str, Path], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: ToolCatalog
-) -> None:
-    config = stage_one(files, tiny_base, tmp_path / "run", training=PLAN)
-    interrupted(monkeypatch, config, signal.SIGTERM)
-    with pytest.raises(InputError, match="checkpoint-5.*resume=true"):
-        memorization.run(config)
-    slower = config.model_copy(update={"resume": True, "training": PLAN.model_copy(update={"learning_rate": 1e-5})})
-    with pytest.raises(InputError, match="another configuration: training"):
-        memorization.run(slower)
-    backwards = ToolCatalog(list(catalog.values())[::-1])
-    backwards.to_jsonl(files["tools"])
-    codes = json.loads(files["codebook"].read_text())
-    book = Codebook(
-        "atomic", {tool: tuple(code) for tool, code in codes["codes"][::-1]}, tuple(codes["new_symbols"]),
-        backwards.fingerprint,
-    )  # fmt: skip
-    book.save(files["codebook"])
-    with pytest.raises(InputError, match="another catalogue"):
-        memorization.run(config.model_copy(update={"resume": True}))
-
-
-def test_an_unfinished_checkpoint_is_never_taken(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
-    unfinished = tmp_path / "run" / "checkpoints" / "unfinished" / "checkpoint-9"
-    unfinished.mkdir(parents=True)
-    with pytest.raises(InputError, match="holds no checkpoint"):
-        memorization.run(stage_one(files, tiny_base, tmp_path / "run", resume=True))
-
-
 def test_a_length_beyond_the_models_context_is_refused(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
     long = TrainingConfig(max_length=512, precision="fp32")
     with pytest.raises(InputError, match="512.*128"):
@@ -233,13 +138,22 @@ def test_a_checkpoint_brings_its_own_prompt_and_rows(memorized: memorization.Sta
         retrieval.run(config)
 
 
-def test_a_deepspeed_file_that_cannot_save_a_model_is_refused(
-    files: dict[str, Path], tiny_base: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("zero", "message"),
+    [
+        ({"stage": 3}, "stage3_gather"),
+        ({"stage": 0}, "ZeRO stage 0"),
+        ({}, "ZeRO stage None"),
+        ({"stage": 2, "offload_optimizer": {"device": "nvme"}}, "NVMe.*offload_optimizer"),
+    ],
+)
+def test_a_deepspeed_file_that_cannot_save_a_checkpoint_is_refused(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, zero: dict[str, object], message: str
 ) -> None:
     path = tmp_path / "zero.json"
-    path.write_text('{"zero_optimization": {"stage": 3}}')
+    path.write_text(json.dumps({"zero_optimization": zero}))
     plan = TrainingConfig(deepspeed=path, precision="fp32")
-    with pytest.raises(InputError, match="stage3_gather"):
+    with pytest.raises(InputError, match=message):
         memorization.run(stage_one(files, tiny_base, tmp_path / "run", training=plan))
 
 
@@ -248,12 +162,7 @@ def test_few_tools_are_repeated_until_the_least_number_of_steps(
 ) -> None:
     few = TrainingConfig(epochs=1, min_steps=7, batch_size=10, precision="fp32")
     report = memorization.run(stage_one(files, tiny_base, tmp_path / "run", training=few)).report
-    assert report["steps"] == 9, "three whole epochs of three steps"
-
-
-def test_a_run_without_a_checkpoint_cannot_be_resumed(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="holds no checkpoint"):
-        memorization.run(stage_one(files, tiny_base, tmp_path / "run", resume=True))
+    assert report["steps"] == 7
 
 
 def test_a_base_model_needs_catalogue_and_codebook(tiny_base: Path, tmp_path: Path) -> None:

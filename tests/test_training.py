@@ -69,16 +69,14 @@ def test_accumulation_changes_no_loss(files: dict[str, Path], tiny_base: Path, t
     from toolgen.stages.memorization import MemorizationConfig, run
 
     losses = []
-    for batch_size, accumulation in ((8, 1), (2, 4), (1, 8)):
+    for micro in (8, 2, 1):
         config = MemorizationConfig(
             model=str(tiny_base),
             tools=files["tools"],
             codebook=files["codebook"],
-            output=tmp_path / f"run-{batch_size}",
+            output=tmp_path / f"run-{micro}",
             tracking={"mode": "disabled"},
-            training=TrainingConfig(
-                batch_size=batch_size, gradient_accumulation=accumulation, precision="fp32", schedule="constant"
-            ),
+            training=TrainingConfig(batch_size=8, micro_batch_size=micro, precision="fp32", schedule="constant"),
         )
         losses.append(run(config).report["train_loss"])
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-4)

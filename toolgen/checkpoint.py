@@ -1,12 +1,11 @@
 """A checkpoint: model, tokenizer, catalogue and codebook, saved and checked together. Knows no training.
 
 A checkpoint is a folder that plain ``AutoModelForCausalLM`` and ``AutoTokenizer`` load without this library, and beside
-the model's files it holds ``tools.jsonl``, ``codebook.json`` and ``toolgen.json``.
+the model's files it holds ``tools.jsonl``, ``codebook.json``, ``toolgen.json`` and a manifest of all files.
 """
 
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 from toolgen import __version__
 from toolgen.codebook import Codebook, TokenCodes
 from toolgen.errors import InputError
-from toolgen.files import read_json, write_json
+from toolgen.files import is_disk_full, read_json, write_json
+from toolgen.manifest import seal, sync_folder, verify
 from toolgen.prompts import PromptRenderer, PromptStyle
 from toolgen.symbols import save_tokenizer
 from toolgen.tools import ToolCatalog
@@ -86,6 +86,11 @@ class Artefacts:
         from transformers import AutoTokenizer
 
         folder = Path(folder)
+        if (whole := displaced(folder)) is not None:
+            raise InputError(
+                f"{folder}: a run was killed in the moment of replacing it. The checkpoint is whole and lies in "
+                f"{whole}: rename that folder to {folder.name}, or run again what was killed."
+            )
         if not (folder / CARD).is_file():
             raise InputError(
                 f"{folder}: not a toolgen checkpoint (no {CARD}). Give the folder that a stage wrote, "
@@ -125,21 +130,25 @@ class Artefacts:
 
 
 def is_checkpoint(folder: str | os.PathLike[str]) -> bool:
-    """Whether a folder holds a checkpoint of this library."""
-    return (Path(folder) / CARD).is_file()
+    """Whether a folder holds a checkpoint of this library, or held one when a run was killed (see ``displaced``)."""
+    return (Path(folder) / CARD).is_file() or displaced(Path(folder)) is not None
 
 
 def load_model(folder: str | os.PathLike[str], dtype: "torch.dtype | str" = "auto") -> "PreTrainedModel":
     """Load the model of a checkpoint with plain transformers, in evaluation mode.
 
+    All files are compared with the manifest by their sizes; to read them twice for their digests would double the time
+    that a large model takes to start. Export and resume compare the digests.
+
     Raises:
-        InputError: The weights are absent, incomplete or unreadable.
+        InputError: A file differs from the manifest, or the weights are absent, incomplete or unreadable.
     """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
     from toolgen.base import check_complete, without_bars
 
+    verify(Path(folder), digests=False)
     try:
         with without_bars():
             loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
@@ -153,27 +162,82 @@ def load_model(folder: str | os.PathLike[str], dtype: "torch.dtype | str" = "aut
     return model
 
 
-def publish(folder: str | os.PathLike[str], write: Callable[[Path], None]) -> None:
-    """Let ``write`` fill a temporary folder and give it its final name when it is whole.
+def write_model(
+    folder: Path, model: "PreTrainedModel", artefacts: Artefacts, weights: Mapping[str, Any] | None = None
+) -> None:
+    """Fill a folder with a checkpoint's files.
 
-    A checkpoint that is there already is replaced, and stays as it was when writing fails.
+    Args:
+        folder: Made where it is missing.
+        model: Its configuration and, unless given apart, its weights.
+        artefacts: What belongs to it.
+        weights: Whole weights by name, for a model whose own are spread over processes.
+    """
+    from toolgen.base import without_bars
+
+    with without_bars():
+        model.save_pretrained(folder, state_dict=weights)
+    artefacts.save(folder)
+
+
+def publish(folder: str | os.PathLike[str], write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a new folder, seal it, and give it its name when it is whole and on the disk.
+
+    Whatever happens, a kill or a power failure included, a checkpoint that was there before or the new one stays whole:
+    under its name, or, after a kill between the two renames of a replacement, beside it under the name that
+    ``displaced`` gives. What a killed run left beside ``folder`` is settled first.
+
+    Raises:
+        InputError: The disk is full. What was there before is untouched.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-    temporary.chmod(0o755)
+    if (whole := displaced(folder)) is not None:
+        whole.rename(folder)
+    new, old = _beside(folder)
+    for leftover in (new, old):
+        if leftover.exists():
+            shutil.rmtree(leftover)
     try:
-        write(temporary)
-        for path in temporary.rglob("*"):
-            if path.is_file():
-                with path.open("rb") as written:
-                    os.fsync(written.fileno())
-        if folder.exists():
-            shutil.rmtree(folder)
-        temporary.replace(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
+        new.mkdir()
+        write(new)
+        seal(new)
+    except BaseException as error:
+        shutil.rmtree(new, ignore_errors=True)
+        if is_disk_full(error):
+            raise _disk_full(folder) from error
         raise
+    sync_folder(folder.parent)
+    # From here an interruption leaves what a kill would: nothing is cleared away that ``displaced`` might need.
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    sync_folder(folder.parent)
+    if old.exists():
+        shutil.rmtree(old)
+
+
+def displaced(folder: Path) -> Path | None:
+    """Where the whole checkpoint lies when a run was killed in the moment of replacing ``folder``; None: it was not."""
+    new, old = _beside(folder)
+    if folder.exists() or not old.exists():
+        return None
+    return new if new.exists() else old
+
+
+def _beside(folder: Path) -> tuple[Path, Path]:
+    """Names that a checkpoint has before it is whole, and while it is being replaced."""
+    return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
+
+
+def _disk_full(folder: Path) -> InputError:
+    free = shutil.disk_usage(folder.parent).free
+    before = " The checkpoint that was there before is untouched." if folder.exists() else ""
+    return InputError(
+        f"{folder} could not be saved: the disk, or your share of it, has no room for it. What was written of it is "
+        f"removed again; {free / 1e6:,.1f} MB are free.{before} Make room, or choose a folder on another disk, and run "
+        "the same command again; a stage goes on from its last checkpoint with resume=true."
+    )
 
 
 def _codes(

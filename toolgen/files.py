@@ -3,10 +3,12 @@
 Knows nothing of what the records mean.
 """
 
+import errno
 import gzip
 import hashlib
 import json
 import os
+import re
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -92,7 +94,7 @@ def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise InputError(f"{path}: no such file.")
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}).") from error
     if not isinstance(value, dict):
         raise InputError(f"{path}: a JSON object is wanted, found {type(value).__name__}.")
@@ -123,6 +125,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error says that a disk, or the user's share of it, has no room left."""
+    numbers = [error.errno] if isinstance(error, OSError) else []
+    # safetensors and tokenizers raise classes of their own, which carry the number in their text only.
+    numbers += [int(number) for number in re.findall(r"\(os error (\d+)\)", str(error))]
+    return bool({errno.ENOSPC, errno.EDQUOT}.intersection(numbers))
 
 
 def _umask() -> int:

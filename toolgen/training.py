@@ -1,4 +1,4 @@
-"""The one trainer of the stages: transformers' Trainer, fed with codes. Knows examples and models; no stage.
+"""How the stages train: configuration, batches, loss, optimiser groups. Knows examples and models; no trainer.
 
 The loss is taken on the code only. Prompts are padded on the left, so that the labelled positions of every row are the
 last ones and the model computes logits for them alone (``logits_to_keep``).
@@ -7,38 +7,20 @@ Legend: ``B`` rows, ``T`` tokens, ``L`` labelled positions, ``V`` vocabulary.
 """
 
 import math
-import shutil
-import signal
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
-from torch.utils.data import DataLoader
-from transformers import (
-    PreTrainedModel,
-    SchedulerType,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
-from transformers.trainer_pt_utils import LengthGroupedSampler
-from transformers.trainer_utils import EvalLoopOutput
+from transformers import PreTrainedModel, TrainingArguments
 
-from toolgen import distributed
-from toolgen.checkpoint import Artefacts
 from toolgen.config import Section
 from toolgen.errors import InputError
 from toolgen.files import read_json
-
-KEPT_CHECKPOINTS = 2
-"""Intermediate checkpoints that a run keeps, the newest."""
+from toolgen.order import Division
 
 IGNORED = -100
 """Label that carries no loss, as in transformers."""
@@ -49,11 +31,15 @@ class TrainingConfig(Section):
 
     epochs: float = Field(1.0, gt=0)
     min_steps: int = Field(0, ge=0, description="Repeat the data beyond epochs until this many steps; for few tools.")
-    batch_size: int = Field(64, ge=1, description="Examples a process and step.")
-    gradient_accumulation: int = Field(1, ge=1)
+    batch_size: int = Field(64, ge=1, description="Examples a step, over all processes.")
+    micro_batch_size: int | None = Field(
+        None, ge=1, description="Most examples that a process takes at once; None: its whole part of the batch."
+    )
     learning_rate: float = Field(3e-4, gt=0)
     row_learning_rate: float | None = Field(None, gt=0, description="For embedding and head; None: learning_rate.")
-    schedule: SchedulerType = SchedulerType.COSINE
+    schedule: Literal[
+        "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
+    ] = "cosine"
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of all steps.")
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
@@ -118,168 +104,21 @@ def code_loss(logits_BLV: Tensor, labels_BL: Tensor, count: Tensor | float | Non
     return total / ((labels_BL != IGNORED).sum() if count is None else count)
 
 
-class EpochSampler(LengthGroupedSampler):
-    """Groups rows of similar length, in an order that depends on seed and epoch alone, so that a resumed run sees the
-    rows that the uninterrupted one would have seen."""
-
-    def __init__(self, batch_size: int, lengths: list[int], seed: int) -> None:
-        super().__init__(batch_size, lengths=lengths)
-        self.seed = seed
-        self.epoch = 0
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by the data loader at the start of each epoch."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        self.generator = torch.Generator().manual_seed((self.seed << 20) + self.epoch)
-        return iter(super().__iter__())
-
-
-class CodeTrainer(Trainer):
-    """Trainer whose loss is ``code_loss`` and whose evaluation also ranks the validation queries.
-
-    Attributes:
-        artefacts: Saved beside every checkpoint of the model, so that each one is complete.
-        rank: Figures of the current model on the validation queries, such as ``{"ndcg@5": 0.8}``; None: loss only.
-    """
-
-    def __init__(
-        self, *, artefacts: Artefacts, rank: Callable[[PreTrainedModel], Mapping[str, float]] | None, **arguments: Any
-    ) -> None:
-        super().__init__(processing_class=artefacts.tokenizer, **arguments)
-        self.artefacts = artefacts
-        self.rank = rank
-        # The loss below is divided by the count that Trainer gives it, so it is already scaled for accumulation.
-        self.loss_is_scaled_for_ga = True
-        self.model_accepts_loss_kwargs = True
-
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        """Loss of one batch; see ``code_loss``."""
-        inputs = dict(inputs)
-        labels_BL = inputs.pop("labels")
-        inputs.pop("shift_labels")
-        outputs = model(**inputs, logits_to_keep=labels_BL.shape[1], use_cache=False)
-        loss = code_loss(outputs.logits, labels_BL, num_items_in_batch)
-        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-            # The count is of all processes while gradients are averaged over them.
-            loss = loss * self.accelerator.num_processes
-        return (loss, outputs) if return_outputs else loss
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> EpochSampler:
-        dataset: Any = self.train_dataset if train_dataset is None else train_dataset
-        lengths = dataset["length"][:]
-        return EpochSampler(
-            self.args.train_batch_size * self.args.gradient_accumulation_steps, lengths, self.args.data_seed or 0
-        )
-
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader[Any],
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
-        """Loss on the validation pairs, then ``rank`` on the validation queries."""
-        output = super().evaluation_loop(dataloader, description, True, ignore_keys, metric_key_prefix)
-        assert output.metrics is not None
-        if self.rank is not None:
-            model = self.accelerator.unwrap_model(self.model)
-            was_training = model.training
-            figures = self.rank(model.eval())
-            model.train(was_training)
-            output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
-        return output
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Write a checkpoint beside the others under another name, and rename it when it is whole."""
-        assert self.args.output_dir is not None
-        folder = Path(self.args.output_dir)
-        unfinished = folder / "unfinished"
-        if distributed.is_main():
-            shutil.rmtree(unfinished, ignore_errors=True)
-        distributed.barrier()
-        self.args.output_dir = str(unfinished)
-        try:
-            super()._save_checkpoint(model, trial)
-        finally:
-            self.args.output_dir = str(folder)
-        distributed.barrier()
-        if distributed.is_main():
-            whole = folder / f"checkpoint-{self.state.global_step}"
-            shutil.rmtree(whole, ignore_errors=True)
-            (unfinished / whole.name).rename(whole)
-            unfinished.rmdir()
-            for old in checkpoints(folder)[:-KEPT_CHECKPOINTS]:
-                shutil.rmtree(old)
-        distributed.barrier()
-
-    def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
-        assert output_dir is not None
-        super()._save(output_dir, state_dict)
-        self.artefacts.save(output_dir)
-
-
-def checkpoints(folder: Path) -> list[Path]:
-    """Whole intermediate checkpoints in a folder, oldest first."""
-    found = [path for path in folder.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdigit()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix("checkpoint-")))
-
-
-class InterruptCallback(TrainerCallback):
-    """Turns Ctrl-C and SIGTERM into "save a checkpoint after this step, then stop", on all ranks together."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-        """Signal number, once one has arrived on any rank."""
-        self._previous: dict[int, Any] = {}
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Take over the two signals."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._receive)
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Agree with the other ranks, then ask Trainer to save and stop."""
-        if distributed.any_rank(self.received is not None):
-            self.received = self.received or signal.SIGTERM
-            control.should_save = True
-            control.should_training_stop = True
-
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Give the signals back."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _receive(self, number: int, frame: FrameType | None) -> None:
-        # A second Ctrl-C wants out at once. A SIGTERM after a SIGINT does not: the deepspeed launcher sends it to every
-        # rank when it is interrupted itself, and waits for them.
-        if number == self.received == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.received = self.received or number
-
-
 def training_arguments(
-    config: TrainingConfig, output: Path, *, rows: int, evaluate: bool, report_to: list[str]
+    config: TrainingConfig, division: Division, output: Path, *, evaluate: bool
 ) -> TrainingArguments:
-    """Translate our configuration into transformers' arguments, for a data set of ``rows`` rows."""
+    """Translate our configuration into transformers' arguments.
+
+    ``max_steps`` must be set when the data are known; see ``total_steps``.
+    """
     if config.deepspeed is not None:
         _check_deepspeed(config.deepspeed)
     cuda = torch.cuda.is_available()
-    steps = math.ceil(rows / (config.batch_size * config.gradient_accumulation * distributed.world_size()))
     return TrainingArguments(
         output_dir=str(output),
-        num_train_epochs=max(config.epochs, math.ceil(config.min_steps / steps)),
-        per_device_train_batch_size=config.batch_size,
-        per_device_eval_batch_size=config.batch_size,
-        gradient_accumulation_steps=config.gradient_accumulation,
+        per_device_train_batch_size=division.micro,
+        per_device_eval_batch_size=division.micro,
+        gradient_accumulation_steps=division.accumulation,
         learning_rate=config.learning_rate,
         lr_scheduler_type=config.schedule,
         warmup_steps=config.warmup,
@@ -301,18 +140,34 @@ def training_arguments(
         save_steps=config.save_every or 500,
         seed=config.seed,
         data_seed=config.seed,
-        report_to=report_to,
+        report_to=[],
         log_level="warning",
     )
 
 
+def total_steps(config: TrainingConfig, rows: int) -> int:
+    """Steps of a run over ``rows`` training rows."""
+    return max(math.ceil(config.epochs * rows / config.batch_size), config.min_steps)
+
+
 def _check_deepspeed(path: Path) -> None:
     zero = read_json(path).get("zero_optimization", {})
-    if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
+    if zero.get("stage") not in (1, 2, 3):
+        raise InputError(
+            f'training.deepspeed: {path} names the ZeRO stage {zero.get("stage")!r}. Set "stage" under '
+            '"zero_optimization" to 1, 2 or 3, or leave training.deepspeed out.'
+        )
+    if zero["stage"] == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save"):
         raise InputError(
             f"training.deepspeed: {path} is ZeRO-3 without stage3_gather_16bit_weights_on_model_save, so the final "
             'checkpoint would hold shards instead of a model. Set it to true under "zero_optimization".'
         )
+    for part in ("offload_optimizer", "offload_param"):
+        if zero.get(part, {}).get("device") == "nvme":
+            raise InputError(
+                f"training.deepspeed: {path} offloads to NVMe ({part}), from where checkpoints cannot be gathered. "
+                'Set its device to "cpu".'
+            )
 
 
 def parameter_groups(model: PreTrainedModel, config: TrainingConfig) -> list[dict[str, Any]]:

@@ -1,0 +1,206 @@
+"""Interrupted runs: what is saved, who may go on from it, and that going on ends where the whole run does."""
+
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from tiny_stage import stage_one
+from transformers import AutoModelForCausalLM, TrainerCallback
+
+from toolgen import trainer
+from toolgen.codebook import Codebook
+from toolgen.errors import InputError
+from toolgen.manifest import verify
+from toolgen.resumption import StateWriter, checkpoints
+from toolgen.stage import StageResult
+from toolgen.stages import memorization
+from toolgen.tools import ToolCatalog
+from toolgen.training import TrainingConfig
+
+PLAN = TrainingConfig(epochs=4, batch_size=10, precision="fp32")
+SAVING = PLAN.model_copy(update={"save_every": 0.25})
+
+
+class _Interrupt(TrainerCallback):
+    """Sends this process signals in the middle of training."""
+
+    def __init__(self, *signals: int) -> None:
+        self.signals = signals
+
+    def on_step_begin(self, args: object, state: object, control: object, **_: object) -> None:
+        if state.global_step == 4:  # type: ignore[attr-defined]
+            for number in self.signals:
+                os.kill(os.getpid(), number)
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, config: memorization.MemorizationConfig, *signals: int) -> object:
+    """Run a stage that gets signals during its fifth step; returns its exit code."""
+    original = trainer.CodeTrainer.__init__
+
+    def with_interruption(self: trainer.CodeTrainer, **arguments: object) -> None:
+        original(self, **arguments)  # type: ignore[arg-type]
+        self.add_callback(_Interrupt(*signals))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trainer.CodeTrainer, "__init__", with_interruption)
+        with pytest.raises(SystemExit) as stopped:
+            memorization.run(config)
+    return stopped.value.code
+
+
+def losses(run: StageResult) -> list[dict[str, float]]:
+    """The log of the last whole checkpoint of a finished run, times aside."""
+    last = checkpoints(run.checkpoint.parent / "checkpoints")[-1]
+    history = json.loads((last / "trainer_state.json").read_text())["log_history"]
+    return [{key: entry[key] for key in ("step", "loss", "grad_norm", "learning_rate", "epoch")} for entry in history]
+
+
+def assert_equal_weights(one: Path, other: Path) -> None:
+    """Bit by bit."""
+    states = [AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in (one, other)]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+@pytest.fixture(scope="module")
+def dropped(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with dropout, so that a run depends on random numbers."""
+    folder = tmp_path_factory.mktemp("dropped") / "base"
+    shutil.copytree(tiny_base, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attention_dropout": 0.3}))
+    return folder
+
+
+# The deepspeed launcher follows a Ctrl-C with a SIGTERM to every rank.
+@pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGTERM)])
+def test_a_signal_saves_and_resume_ends_where_the_whole_run_does(
+    files: dict[str, Path], dropped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: tuple[int, ...]
+) -> None:
+    whole = memorization.run(stage_one(files, dropped, tmp_path / "whole", training=PLAN))
+    cut = stage_one(files, dropped, tmp_path / "cut", training=PLAN)
+    assert interrupted(monkeypatch, cut, *signals) == 128 + signals[0]
+    saved = tmp_path / "cut" / "checkpoints"
+    assert [path.name for path in saved.iterdir()] == ["checkpoint-5"]
+    verify(saved / "checkpoint-5", digests=True)
+    resumed = memorization.run(cut.model_copy(update={"resume": True}))
+    assert (resumed.report["resumed_at_step"], resumed.report["steps"]) == (5, 12)
+    assert resumed.report["train_loss"] == whole.report["train_loss"]
+    assert_equal_weights(whole.checkpoint, resumed.checkpoint)
+    assert not saved.exists(), "a finished run needs no checkpoint of its interruption"
+
+
+def test_losses_of_a_resumed_run_are_those_of_the_whole_one(
+    files: dict[str, Path], dropped: Path, tmp_path: Path
+) -> None:
+    whole = memorization.run(stage_one(files, dropped, tmp_path / "whole", training=SAVING))
+    again = tmp_path / "again" / "checkpoints"
+    again.mkdir(parents=True)
+    first, _ = checkpoints(tmp_path / "whole" / "checkpoints")
+    shutil.copytree(first, again / first.name)
+    resumed = memorization.run(stage_one(files, dropped, tmp_path / "again", training=SAVING, resume=True))
+    assert resumed.report["resumed_at_step"] == 9
+    assert losses(resumed) == losses(whole)
+    assert_equal_weights(whole.checkpoint, resumed.checkpoint)
+
+
+def test_a_finished_run_resumes_to_its_end_at_once(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
+    config = stage_one(files, tiny_base, tmp_path, training=SAVING)
+    first = memorization.run(config)
+    before = (first.checkpoint / "model.safetensors").read_bytes()
+    again = memorization.run(config.model_copy(update={"resume": True}))
+    assert (again.report["resumed_at_step"], again.report["steps"]) == (12, 12)
+    assert (again.checkpoint / "model.safetensors").read_bytes() == before
+
+
+def test_without_a_checkpoint_a_resumed_run_starts_afresh(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path
+) -> None:
+    unfinished = tmp_path / "run" / "checkpoints" / "unfinished"
+    unfinished.mkdir(parents=True)
+    run = memorization.run(stage_one(files, tiny_base, tmp_path / "run", training=PLAN, resume=True))
+    assert run.report["resumed_at_step"] is None and run.report["steps"] == 12
+
+
+def test_a_damaged_checkpoint_is_passed_over(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = stage_one(files, tiny_base, tmp_path, training=SAVING)
+    whole = (memorization.run(config).checkpoint / "model.safetensors").read_bytes()
+    older, newest = checkpoints(tmp_path / "checkpoints")
+    weights = newest / "model.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    resumed = memorization.run(config.model_copy(update={"resume": True}))
+    assert resumed.report["resumed_at_step"] == 9
+    assert "checkpoint-12 is passed over" in " ".join(capsys.readouterr().err.split())
+    assert (resumed.checkpoint / "model.safetensors").read_bytes() == whole
+    for checkpoint in checkpoints(tmp_path / "checkpoints"):
+        (checkpoint / "manifest.json").unlink()
+    with pytest.raises(InputError, match="no checkpoint .* is as it was written"):
+        memorization.run(config.model_copy(update={"resume": True}))
+
+
+@pytest.mark.parametrize("failure", [OSError(28, "No space left on device"), SafetensorError("os error 28")])
+def test_a_full_disk_leaves_the_earlier_checkpoint_and_the_run_goes_on(
+    files: dict[str, Path],
+    tiny_base: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    failure: Exception,
+) -> None:
+    attempts = []
+    flush = StateWriter.flush
+
+    def full_at_the_second(self: StateWriter) -> None:
+        attempts.append(self)
+        if len(attempts) == 2:
+            raise failure
+        flush(self)
+
+    monkeypatch.setattr(StateWriter, "flush", full_at_the_second)
+    run = memorization.run(stage_one(files, tiny_base, tmp_path, training=SAVING))
+    assert run.report["steps"] == 12 and len(attempts) == 4
+    said = " ".join(capsys.readouterr().err.split())
+    assert "checkpoint of step 6 could not be written" in said and "checkpoint-3 in" in said
+    assert [path.name for path in checkpoints(tmp_path / "checkpoints")] == ["checkpoint-9", "checkpoint-12"]
+    assert not (tmp_path / "checkpoints" / "unfinished").exists()
+
+
+def test_checkpoints_of_another_run_are_never_taken(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, catalog: ToolCatalog
+) -> None:
+    config = stage_one(files, tiny_base, tmp_path / "run", training=PLAN)
+    interrupted(monkeypatch, config, signal.SIGTERM)
+    with pytest.raises(InputError, match="checkpoint-5.*resume=true"):
+        memorization.run(config)
+    slower = config.model_copy(update={"resume": True, "training": PLAN.model_copy(update={"learning_rate": 1e-5})})
+    with pytest.raises(InputError, match="another configuration: training.learning_rate"):
+        memorization.run(slower)
+    backwards = ToolCatalog(list(catalog.values())[::-1])
+    backwards.to_jsonl(files["tools"])
+    codes = json.loads(files["codebook"].read_text())
+    book = Codebook(
+        "atomic", {tool: tuple(code) for tool, code in codes["codes"][::-1]}, tuple(codes["new_symbols"]),
+        backwards.fingerprint,
+    )  # fmt: skip
+    book.save(files["codebook"])
+    with pytest.raises(InputError, match="another catalogue"):
+        memorization.run(config.model_copy(update={"resume": True}))
+
+
+def test_how_a_run_is_watched_and_divided_may_change(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = stage_one(files, tiny_base, tmp_path, training=PLAN)
+    interrupted(monkeypatch, config, signal.SIGTERM)
+    whole = memorization.run(stage_one(files, tiny_base, tmp_path / "whole", training=PLAN))
+    changed = PLAN.model_copy(update={"micro_batch_size": 2, "save_every": 0.5, "eval_every": 1})
+    resumed = memorization.run(config.model_copy(update={"resume": True, "training": changed}))
+    assert resumed.report["train_loss"] == pytest.approx(whole.report["train_loss"], rel=1e-4)

@@ -1,0 +1,196 @@
+"""Where a run begins: an interrupted run's checkpoint, a finished stage's, or a base model to extend. Knows models and
+checkpoints; no training.
+"""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from transformers import PreTrainedModel, TrainingArguments
+
+from toolgen import distributed
+from toolgen.base import load_base
+from toolgen.checkpoint import Artefacts, is_checkpoint, load_model, publish, write_model
+from toolgen.codebook import Codebook
+from toolgen.config import Section
+from toolgen.errors import InputError
+from toolgen.manifest import verify
+from toolgen.priors import Prior, initialise_rows
+from toolgen.prompts import PromptStyle
+from toolgen.resumption import checkpoints, step_of
+from toolgen.terminal import err, progress_bar
+from toolgen.tools import ToolCatalog
+from toolgen.vocabulary import extend
+
+
+class OriginConfig(Section):
+    """What a run starts from."""
+
+    model: str = Field("embedded", description="'embedded', a Hugging Face causal LM, or a stage's checkpoint.")
+    tools: Path | None = Field(None, description="Catalogue; needed unless model is a checkpoint.")
+    codebook: Path | None = Field(None, description="From `toolgen index`; needed unless model is a checkpoint.")
+    prompt: PromptStyle = "plain"
+    prior: Prior = Prior()
+    input_prior: Prior | None = Field(None, description="For input rows of untied models; None: as prior.")
+
+
+def start(
+    config: OriginConfig, arguments: TrainingArguments | None = None, scratch: Path | None = None
+) -> tuple[PreTrainedModel, Artefacts]:
+    """Load a finished stage's checkpoint, or extend a base model by a codebook. A collective.
+
+    Where several processes train, or DeepSpeed partitions the weights, the first process alone extends the model,
+    whole, and all load what it wrote. So rows are the same everywhere, and only one process holds a whole model.
+
+    Args:
+        config: What to start from.
+        arguments: Of the trainer; None: for a single process without DeepSpeed.
+        scratch: Folder for the extended model on its way to the other processes; wanted with ``arguments``.
+
+    Raises:
+        InputError: Catalogue or codebook are missing, surplus or do not belong together.
+    """
+    if is_checkpoint(config.model):
+        if given := [
+            key for key in ("tools", "codebook", "prompt", "prior", "input_prior") if key in config.model_fields_set
+        ]:
+            raise InputError(
+                f"model: {config.model} is a checkpoint and brings its own tools, codebook, prompt and rows; "
+                f"leave {', '.join(given)} out, or start from a base model."
+            )
+        artefacts = Artefacts.load(config.model)
+        return load_model(config.model, dtype=torch.float32), artefacts
+    if arguments is None or (distributed.world_size() == 1 and not arguments.deepspeed):
+        return _extend(config)
+    assert scratch is not None
+    folder = scratch
+
+    def extend_alone() -> None:
+        with distributed.whole_weights(arguments):
+            model, artefacts = _extend(config)
+        publish(folder, lambda target: write_model(target, model, artefacts))
+
+    distributed.on_main(extend_alone)
+    artefacts, model = Artefacts.load(folder), load_model(folder, dtype=torch.float32)
+    distributed.barrier()
+    distributed.on_main(lambda: shutil.rmtree(folder))
+    return model, artefacts
+
+
+def _extend(config: OriginConfig) -> tuple[PreTrainedModel, Artefacts]:
+    catalog, codebook = _tools(config)
+    base = load_base(config.model)
+    extended = extend(base.model, base.tokenizer, codebook)
+    # Hidden states of thousands of documents are a matter of seconds or of days, depending on the device.
+    extended.model.to(distributed.device())  # type: ignore[arg-type]
+    with progress_bar("Starting the tools' rows") as progress:
+        initialise_rows(extended, catalog, codebook, config.prior, input_prior=config.input_prior, progress=progress)
+    artefacts = Artefacts(extended.tokenizer, catalog, codebook, extended.codes, config.prompt, config.model)
+    return extended.model, artefacts
+
+
+def _tools(config: OriginConfig) -> tuple[ToolCatalog, Codebook]:
+    if config.tools is None or config.codebook is None:
+        raise InputError(
+            f"model: {config.model} is no checkpoint of this library, so 'tools' (a catalogue) and 'codebook' "
+            "(from `toolgen index`) are needed."
+        )
+    catalog = ToolCatalog.from_jsonl(config.tools)
+    codebook = Codebook.load(config.codebook)
+    codebook.check_catalog(catalog)
+    return catalog, codebook
+
+
+def resumable(folder: Path, resume: bool) -> Path | None:
+    """The checkpoint to go on from: the newest one that is as it was written. A collective.
+
+    Args:
+        folder: The run's intermediate checkpoints.
+        resume: Whether going on is wanted.
+
+    Returns:
+        None for a run that starts afresh.
+
+    Raises:
+        InputError: There are checkpoints and going on is not wanted, or none of them is as it was written.
+    """
+    found = checkpoints(folder)
+    if not resume:
+        if found:
+            raise InputError(
+                f"{folder} holds checkpoints of an earlier run (the last is {found[-1].name}). Add resume=true to go "
+                "on from it, give another output, or remove the folder."
+            )
+        return None
+    chosen: list[Path] = []
+
+    def choose() -> None:
+        for checkpoint in reversed(found):
+            try:
+                verify(checkpoint, digests=True)
+            except InputError as error:
+                err.print(f"{checkpoint.name} is passed over: {error}", markup=False)
+            else:
+                chosen.append(checkpoint)
+                return
+        if found:
+            raise InputError(
+                f"resume: no checkpoint in {folder} is as it was written. Remove the folder to start afresh."
+            )
+        err.print(f"No checkpoint in {folder} to go on from: starting afresh.", markup=False)
+
+    distributed.on_main(choose)
+    step = max(distributed.all_ranks(float(step_of(chosen[0])) if chosen else -1.0))
+    return next((checkpoint for checkpoint in found if step_of(checkpoint) == step), None)
+
+
+FREE_KEYS = frozenset(
+    ("output", "resume", "tracking", "validation")
+    + ("training.deepspeed", "training.micro_batch_size", "training.gradient_checkpointing")
+    + ("training.eval_every", "training.save_every")
+)
+"""What may differ when a run goes on: where it lies, how it is watched, how it is spread over devices."""
+
+
+def resume(checkpoint: Path, config: OriginConfig, entry: Mapping[str, Any]) -> tuple[PreTrainedModel, Artefacts]:
+    """Load an interrupted run's checkpoint, after checking that the run is the same.
+
+    Args:
+        checkpoint: From ``resumable``.
+        config: What the run started from.
+        entry: The run's entry in the history: ``stage`` and ``config``.
+
+    Raises:
+        InputError: The checkpoint was written by another stage, on another catalogue or codebook, or with another
+            configuration.
+    """
+    earlier = Artefacts.load(checkpoint)
+    if is_checkpoint(config.model):
+        origin = Artefacts.load(config.model)
+        catalog, codebook = origin.catalog, origin.codebook
+    else:
+        catalog, codebook = _tools(config)
+    for part, ours, theirs in (
+        ("catalogue", catalog.fingerprint, earlier.catalog.fingerprint),
+        ("codebook", codebook.fingerprint, earlier.codebook.fingerprint),
+    ):
+        if ours != theirs:
+            raise InputError(f"resume: {checkpoint} was made with another {part} ({theirs}; this run's is {ours}).")
+    before, now = ({"stage": each["stage"], **_flat(each["config"])} for each in (earlier.history[-1], entry))
+    differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if differing:
+        raise InputError(
+            f"resume: {checkpoint} was made with another configuration: {', '.join(differing)} differ(s). Go on with "
+            "the same one, or start afresh in another output."
+        )
+    return load_model(checkpoint, dtype=torch.float32), earlier
+
+
+def _flat(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Dotted keys of a configuration that decide what a run computes."""
+    training = {f"training.{key}": value for key, value in config["training"].items()}
+    flat = {key: value for key, value in config.items() if key != "training"} | training
+    return {key: value for key, value in flat.items() if key not in FREE_KEYS}

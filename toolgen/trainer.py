@@ -1,0 +1,262 @@
+"""The one trainer of the stages: transformers' Trainer, fed with codes. Knows checkpoints and signals; no stage.
+
+What is computed depends on the configuration alone: the order of the data and all randomness are functions of seed and
+step, so a run may be stopped at any step and goes on exactly, and under another number of processes it goes on with the
+same examples.
+"""
+
+import shutil
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_utils import EvalLoopOutput
+
+from toolgen import distributed
+from toolgen.checkpoint import Artefacts, write_model
+from toolgen.manifest import seal, sync_folder
+from toolgen.order import Division, SampleStream, StepBatches
+from toolgen.resumption import Position, StateReader, StateWriter, checkpoint_name, checkpoints, step_of
+from toolgen.terminal import err
+from toolgen.training import code_loss
+
+KEPT_CHECKPOINTS = 2
+"""Intermediate checkpoints that a run keeps, the newest."""
+
+UNFINISHED = "unfinished"
+"""Name of an intermediate checkpoint while it is written."""
+
+
+class CodeTrainer(Trainer):
+    """Trainer whose loss is ``code_loss`` and whose evaluation also ranks the validation queries.
+
+    Attributes:
+        artefacts: Saved beside every checkpoint of the model, so that each one is complete.
+        rank: Figures of the current model on the validation queries, such as ``{"ndcg@5": 0.8}``; None: loss only.
+        division: How a step's examples are divided among processes and micro-batches.
+        resumed: Checkpoint that training goes on from; None: from the start.
+        save_failure: Why the last attempt to save a checkpoint failed; None: it did not.
+    """
+
+    def __init__(
+        self,
+        *,
+        artefacts: Artefacts,
+        rank: Callable[[PreTrainedModel], Mapping[str, float]] | None,
+        division: Division,
+        resumed: Path | None = None,
+        **arguments: Any,
+    ) -> None:
+        super().__init__(processing_class=artefacts.tokenizer, **arguments)
+        self.artefacts = artefacts
+        self.rank = rank
+        self.division = division
+        self.resumed = resumed
+        self.save_failure: str | None = None
+        # The loss below is divided by the count that Trainer gives it, so it is already scaled for accumulation.
+        self.loss_is_scaled_for_ga = True
+        self.model_accepts_loss_kwargs = True
+        self.add_callback(_Exactness(self))
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Loss of one batch; see ``code_loss``."""
+        inputs = dict(inputs)
+        labels_BL = inputs.pop("labels")
+        inputs.pop("shift_labels")
+        outputs = model(**inputs, logits_to_keep=labels_BL.shape[1], use_cache=False)
+        loss = code_loss(outputs.logits, labels_BL, num_items_in_batch)
+        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
+            # The count is of all processes while gradients are averaged over them.
+            loss = loss * self.accelerator.num_processes
+        return (loss, outputs) if return_outputs else loss
+
+    def get_train_dataloader(self) -> DataLoader[Any]:
+        """One pass over the whole run: this process's micro-batches of every step that is still to be made."""
+        dataset: Any = self.train_dataset
+        stream = SampleStream(dataset["length"][:], self.args.data_seed or 0)
+        batches = StepBatches(stream, self.division, distributed.rank(), self.args.max_steps)
+        if self.resumed is not None:
+            batches.first_step = step_of(self.resumed)
+        return DataLoader(
+            dataset,
+            batch_sampler=batches,
+            collate_fn=self.data_collator,
+            pin_memory=self.args.dataloader_pin_memory,
+        )
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Loss on the validation pairs, then ``rank`` on the validation queries."""
+        output = super().evaluation_loop(dataloader, description, True, ignore_keys, metric_key_prefix)
+        assert output.metrics is not None
+        if self.rank is not None:
+            model = self.accelerator.unwrap_model(self.model)
+            was_training = model.training
+            figures = self.rank(model.eval())
+            model.train(was_training)
+            output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
+        return output
+
+    def model_writer(self) -> Callable[[Path], None]:
+        """Gather the model's weights, and return what writes them with all artefacts into a folder.
+
+        A collective; the writer is for the first process only.
+        """
+        weights = self.accelerator.get_state_dict(self.model_wrapped) if self.is_deepspeed_enabled else None
+        model: PreTrainedModel = self.accelerator.unwrap_model(self.model)
+
+        return lambda folder: write_model(folder, model, self.artefacts, weights)
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take up the optimiser, the schedule and the log where a checkpoint left them. A collective.
+
+        The model's weights must have been loaded from the same checkpoint already.
+        """
+        earlier = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+        step = self.state.global_step = earlier.global_step
+        self.state.log_history = earlier.log_history
+        with StateReader(checkpoint) as states:
+            distributed.scatter_states(self.model_wrapped, self.optimizer, states.read, step)
+        schedule: Any = self.lr_scheduler
+        schedule.last_epoch, schedule._step_count = step, step + 1
+        for group, base, factor in zip(
+            schedule.optimizer.param_groups, schedule.base_lrs, schedule.lr_lambdas, strict=True
+        ):
+            group["lr"] = base * factor(step)
+        schedule._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
+        position = Position.load(checkpoint)
+        self._tr_loss += position.loss_of(distributed.rank(), distributed.world_size())
+        self._total_loss_scalar = position.total_loss
+        self._globalstep_last_logged = position.logged_step
+        # The mean loss is that of the whole run.
+        self._initial_global_step = 0
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Write an intermediate checkpoint under a name that nothing reads, and rename it when it is whole.
+
+        When it cannot be written, on a full disk for instance, the earlier ones stay and training goes on.
+        """
+        folder = Path(str(self.args.output_dir))
+        unfinished = folder / UNFINISHED
+        failures: list[str] = []
+
+        def attempt(write: Callable[[], None]) -> None:
+            # After a failure the first process still takes part in what is gathered: the others wait for it there.
+            if distributed.is_main() and not failures:
+                try:
+                    write()
+                except (OSError, SafetensorError) as error:
+                    failures.append(str(error))
+
+        attempt(lambda: _empty(unfinished))
+        write = self.model_writer()
+        attempt(lambda: write(unfinished))
+        states: list[StateWriter] = []
+        attempt(lambda: states.append(StateWriter(unfinished)))
+        for state in distributed.gather_states(self.model_wrapped, self.optimizer):
+            attempt(lambda state=state: states[0].add(state))  # type: ignore[misc]
+        attempt(lambda: states[0].flush())
+        losses = distributed.all_ranks(float(self._tr_loss))
+        position = Position(tuple(losses), self._total_loss_scalar, self._globalstep_last_logged)
+        attempt(lambda: position.save(unfinished))
+        attempt(lambda: self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME)))
+        attempt(lambda: seal(unfinished))
+        attempt(lambda: self._take_in(unfinished))
+        self.save_failure = failures[0] if failures else None
+        if failures:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            kept = checkpoints(folder)
+            err.print(
+                f"The checkpoint of step {self.state.global_step} could not be written ({failures[0]}). "
+                f"{f'{kept[-1].name} in {folder} is whole and stays' if kept else 'There is no earlier one'}; training "
+                "goes on, and the next one is tried in its turn. Free some space if the disk is full.",
+                markup=False,
+            )
+        distributed.barrier()
+
+    def _take_in(self, unfinished: Path) -> None:
+        whole = unfinished.with_name(checkpoint_name(self.state.global_step))
+        shutil.rmtree(whole, ignore_errors=True)
+        unfinished.rename(whole)
+        sync_folder(whole.parent)
+        for old in checkpoints(whole.parent)[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(old)
+
+
+class _Exactness(TrainerCallback):
+    """Makes every step a function of seed, step and rank, wherever the run began."""
+
+    def __init__(self, trainer: CodeTrainer) -> None:
+        self.trainer = trainer
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Everything is prepared and no step is made: the place to restore."""
+        if self.trainer.resumed is not None:
+            self.trainer.restore(self.trainer.resumed)
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Dropout is the only randomness within a step."""
+        torch.manual_seed((args.seed << 40) + (state.global_step << 12) + distributed.rank())
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Count epochs by examples; Trainer counts them by passes over the data loader, and there is only one."""
+        rows: Any = self.trainer.train_dataset
+        state.epoch = state.global_step * self.trainer.division.batch / len(rows)
+
+
+class InterruptCallback(TrainerCallback):
+    """Turns Ctrl-C and SIGTERM into "save a checkpoint after this step, then stop", on all ranks together."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        """Signal number, once one has arrived on any rank."""
+        self._previous: dict[int, Any] = {}
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Take over the two signals."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._previous[number] = signal.signal(number, self._receive)
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Agree with the other ranks, then ask Trainer to save and stop."""
+        if distributed.any_rank(self.received is not None):
+            self.received = self.received or signal.SIGTERM
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Give the signals back."""
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        # A second Ctrl-C wants out at once. A SIGTERM after a SIGINT does not: the deepspeed launcher sends it to every
+        # rank when it is interrupted itself, and waits for them.
+        if number == self.received == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.received = self.received or number
+
+
+def _empty(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
