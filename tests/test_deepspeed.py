@@ -1,15 +1,26 @@
-"""Both stages under the deepspeed launcher, two CPU processes, on a tiny model."""
+"""Stages under the deepspeed launcher, two CPU processes, on a tiny model: however divided, they compute the same."""
 
 import json
 import shutil
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from tiny_stage import stage_one
 
+from toolgen.base import load_tokenizer
+from toolgen.benchmarks.tiny import tiny_catalog, tiny_queries
 from toolgen.generative import GenerativeRetriever
+from toolgen.indexing import build
+from toolgen.queries import write_queries
+from toolgen.resumption import checkpoints
+from toolgen.stages import memorization
+from toolgen.tokenizer import encode_text, end_token_id
+from toolgen.training import TrainingConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -18,52 +29,135 @@ pytestmark = [
     pytest.mark.skipif(torch.cuda.is_available(), reason="this is the CPU path; with CUDA the launcher counts GPUs"),
 ]
 
+PLAN = TrainingConfig(
+    epochs=20, batch_size=10, learning_rate=3e-3, precision="fp32", max_length=64, save_every=0.5, eval_every=1
+)
+STEPS = 60
+_ports = count(29641)
 
-def _launch(script: str, port: int, *overrides: str) -> None:
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("deepspeed")
+
+
+@pytest.fixture(scope="module")
+def paths(folder: Path, tiny_base: Path) -> dict[str, Path]:
+    """Catalogue, queries and codebook."""
+    catalog, tokenizer = tiny_catalog(), load_tokenizer(str(tiny_base))
+    found = {"tools": folder / "tools.jsonl", "codebook": folder / "codebook.json", "queries": folder / "queries.jsonl"}
+    catalog.to_jsonl(found["tools"])
+    write_queries(found["queries"], tiny_queries(catalog))
+    book = build("atomic", catalog, encode=lambda text: encode_text(tokenizer, text), end_id=end_token_id(tokenizer))
+    book.save(found["codebook"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path, paths: dict[str, Path], tiny_base: Path) -> Path:
+    """Stage 1 in this one process, without DeepSpeed."""
+    memorization.run(stage_one(paths, tiny_base, folder / "alone", training=PLAN))
+    return folder / "alone"
+
+
+def launch(script: str, *overrides: str) -> None:
     command = [
         str(Path(sys.executable).parent / "deepspeed"),
         "--num_gpus=2",
-        f"--master_port={port}",
+        f"--master_port={next(_ports)}",
         f"stages/{script}",
         "tracking.mode=disabled",
         "training.precision=fp32",
-        "training.batch_size=5",
+        "training.batch_size=10",
+        "training.learning_rate=3e-3",
         *overrides,
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
 
 
-def test_both_stages_run_in_two_processes(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
-    output = tmp_path / "memorization"
-    _launch(
+def launch_stage_one(output: Path, paths: dict[str, Path], tiny_base: Path, zero: str, *overrides: str) -> None:
+    launch(
         "memorization.py",
-        29641,
         f"model={tiny_base}",
-        f"tools={files['tools']}",
-        f"codebook={files['codebook']}",
+        f"tools={paths['tools']}",
+        f"codebook={paths['codebook']}",
         f"output={output}",
-        f"validation.queries={files['queries']}",
-        "training.deepspeed=configs/deepspeed/zero1.json",
-        "training.epochs=30",
-        "training.learning_rate=3e-3",
+        f"training.deepspeed=configs/deepspeed/{zero}.json",
+        "training.epochs=20",
+        "training.max_length=64",
+        "training.save_every=0.5",
+        "training.eval_every=1",
+        *overrides,
     )
-    report = json.loads((output / "report.json").read_text())
-    assert report["steps"] == 30 * 3, "two processes of 5 examples make one step of 10"
-    assert report["train_loss"] < 3
-    _launch(
+
+
+def logged(run: Path) -> list[float]:
+    """Losses and gradient norms of a finished run."""
+    history = json.loads((checkpoints(run / "checkpoints")[-1] / "trainer_state.json").read_text())["log_history"]
+    return [entry[key] for entry in history for key in ("loss", "grad_norm")]
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    assert logged(one) == pytest.approx(logged(other), rel=1e-4)
+    ours, theirs = (load_file(run / "final" / "model.safetensors") for run in (one, other))
+    assert set(ours) == set(theirs)
+    assert all(torch.allclose(ours[name], theirs[name], rtol=1e-3, atol=1e-5) for name in ours)
+
+
+def cut_at_half(run: Path, output: Path) -> None:
+    """Leave in ``output`` what ``run`` would have left if it had been killed after half of its steps."""
+    half = checkpoints(run / "checkpoints")[0]
+    assert half.name == f"checkpoint-{STEPS // 2}"
+    shutil.copytree(half, output / "checkpoints" / half.name)
+
+
+@pytest.mark.parametrize("zero", ["zero1", "zero3"])
+def test_two_processes_compute_what_one_does(
+    folder: Path, paths: dict[str, Path], tiny_base: Path, alone: Path, zero: str
+) -> None:
+    launch_stage_one(folder / zero, paths, tiny_base, zero)
+    assert_same_run(folder / zero, alone)
+    assert {path.name for path in (folder / zero).iterdir()} == {"checkpoints", "final", "report.json"}
+
+
+def test_two_processes_go_on_as_one_and_one_as_two(
+    folder: Path, paths: dict[str, Path], tiny_base: Path, alone: Path
+) -> None:
+    launch_stage_one(folder / "zero2", paths, tiny_base, "zero2", "training.micro_batch_size=2")
+    assert_same_run(folder / "zero2", alone)
+    cut_at_half(folder / "zero2", folder / "one")
+    resumed = memorization.run(stage_one(paths, tiny_base, folder / "one", training=PLAN, resume=True))
+    assert resumed.report["resumed_at_step"] == STEPS // 2
+    assert_same_run(folder / "one", alone)
+    cut_at_half(alone, folder / "two")
+    launch_stage_one(folder / "two", paths, tiny_base, "zero3", "resume=true")
+    assert json.loads((folder / "two" / "report.json").read_text())["resumed_at_step"] == STEPS // 2
+    assert_same_run(folder / "two", alone)
+
+
+def test_the_same_processes_go_on_bit_by_bit_and_stage_two_follows(
+    folder: Path, paths: dict[str, Path], tiny_base: Path
+) -> None:
+    bf16 = "training.precision=bf16"
+    launch_stage_one(folder / "bf16", paths, tiny_base, "zero3_offload", bf16)
+    cut_at_half(folder / "bf16", folder / "again")
+    launch_stage_one(folder / "again", paths, tiny_base, "zero3_offload", bf16, "resume=true")
+    assert logged(folder / "again") == logged(folder / "bf16")
+    ours, theirs = (load_file(folder / run / "final" / "model.safetensors") for run in ("again", "bf16"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    launch(
         "retrieval.py",
-        29642,
-        f"model={output / 'final'}",
-        f"output={tmp_path / 'retrieval'}",
-        f"queries.path={files['queries']}",
-        f"validation.queries={files['queries']}",
+        f"model={folder / 'again' / 'final'}",
+        f"output={folder / 'retrieval'}",
+        f"queries.path={paths['queries']}",
+        f"validation.queries={paths['queries']}",
         "training.deepspeed=configs/deepspeed/zero3.json",
         "training.epochs=10",
         "training.learning_rate=1e-3",
     )
-    retriever = GenerativeRetriever.load(tmp_path / "retrieval" / "final", device="cpu")
-    queries = [json.loads(line) for line in files["queries"].read_text().splitlines()]
+    retriever = GenerativeRetriever.load(folder / "retrieval" / "final", device="cpu")
+    queries = [json.loads(line) for line in paths["queries"].read_text().splitlines()]
     answers = retriever.search([query["query"] for query in queries], 1)
     right = sum(hits[0].tool in query["tools"] for hits, query in zip(answers, queries, strict=True))
     assert right >= 0.8 * len(queries)
