@@ -1,4 +1,4 @@
-"""Fakes for all tests: a small catalogue, queries, and a tiny base model with a tokenizer of its own."""
+"""Fakes for all tests: a small catalogue, queries, a tiny base model with a tokenizer of its own, and a checkpoint."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from toolgen.benchmarks.tiny import save_tiny_base, tiny_catalog, tiny_queries
 from toolgen.queries import Query, write_queries
-from toolgen.tools import Tool, ToolCatalog
+from toolgen.tools import ToolCatalog
 
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
@@ -15,69 +16,43 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 settings.register_profile("toolgen", deadline=None)
 settings.load_profile("toolgen")
 
-VERBS = ("create", "delete", "list", "describe", "update")
-NOUNS = ("bucket", "queue", "table", "user", "role", "key")
-
 
 @pytest.fixture(scope="session")
 def catalog() -> ToolCatalog:
     """Thirty tools: five verbs on six nouns."""
-    return ToolCatalog(
-        Tool(
-            id=f"{noun}s.{verb.title()}{noun.title()}",
-            name=f"{verb.title()}{noun.title()}",
-            description=f"{verb.title()}s one {noun} of the account.",
-            parameters={"type": "object", "properties": {f"{noun.title()}Name": {"type": "string"}}},
-            group=f"{noun}s",
-        )
-        for noun in NOUNS
-        for verb in VERBS
-    )
+    return tiny_catalog()
 
 
 @pytest.fixture(scope="session")
 def queries(catalog: ToolCatalog) -> list[Query]:
     """One query a tool."""
-    return [
-        Query(id=tool.id, text=f"to {tool.description.lower().rstrip('.')}", tools=(tool.id,))
-        for tool in catalog.values()
-    ]
+    return tiny_queries(catalog)
 
 
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory, catalog: ToolCatalog) -> Path:
     """A random Llama of two layers and a byte-level BPE trained on the catalogue, saved as a base model."""
-    import torch
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-
     folder = tmp_path_factory.mktemp("tiny") / "base"
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<s>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator([tool.document() for tool in catalog.values()], trainer)
-    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>")
-    tokenizer.save_pretrained(folder)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=128,
-        bos_token_id=0,
-        eos_token_id=1,
-        pad_token_id=1,
-    )
-    LlamaForCausalLM(config).save_pretrained(folder)
+    save_tiny_base(folder, [tool.document() for tool in catalog.values()])
+    return folder
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory, catalog: ToolCatalog, tiny_base: Path) -> Path:
+    """The tiny base extended by atomic codes, as a checkpoint that no stage has trained. Not to be changed."""
+    from toolgen.base import load_base
+    from toolgen.checkpoint import Artefacts, publish, write_model
+    from toolgen.indexing import build
+    from toolgen.tokenizer import encode_text, end_token_id
+    from toolgen.vocabulary import extend
+
+    base = load_base(str(tiny_base))
+    encode = lambda text: encode_text(base.tokenizer, text)  # noqa: E731
+    book = build("atomic", catalog, encode=encode, end_id=end_token_id(base.tokenizer))
+    extended = extend(base.model, base.tokenizer, book)
+    artefacts = Artefacts(extended.tokenizer, catalog, book, extended.codes, "plain", "tiny")
+    folder = tmp_path_factory.mktemp("untrained") / "final"
+    publish(folder, lambda target: write_model(target, extended.model, artefacts))
     return folder
 
 

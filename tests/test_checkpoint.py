@@ -71,18 +71,31 @@ def test_a_kill_at_any_file_operation_loses_neither_the_old_checkpoint_nor_the_n
             assert is_checkpoint(folder)
             with pytest.raises(InputError, match=rf"whole and lies in {whole}: rename that folder to final"):
                 Artefacts.load(folder)
-        again = moments % 3
-        if again:
-            # A second run may be killed as well, at another moment.
-            killed_at(again, lambda folder=folder: publish(folder, writes("third")))
-            assert content(displaced(folder) or folder) in ("first", "second", "third")
-        publish(folder, writes("fourth"))
-        assert content(folder) == "fourth"
+        publish(folder, writes("third"))
+        assert content(folder) == "third"
         assert [path.name for path in folder.parent.iterdir()] == ["final"], "nothing is left over"
         if not killed:
             break
     assert moments > 20
     assert states == {"first", "displaced second", "second"}
+
+
+def test_a_second_kill_while_the_first_is_settled_loses_nothing_either(tmp_path: Path) -> None:
+    moments = 0
+    while True:
+        moments += 1
+        folder = tmp_path / str(moments) / "final"
+        publish(folder.with_name(".final.old"), writes("first"))
+        publish(folder.with_name(".final.new"), writes("second"))
+        assert displaced(folder) == folder.with_name(".final.new")
+        killed = killed_at(moments, lambda folder=folder: publish(folder, writes("third")))
+        assert content(displaced(folder) or folder) in ("second", "third")
+        publish(folder, writes("fourth"))
+        assert content(folder) == "fourth"
+        assert [path.name for path in folder.parent.iterdir()] == ["final"]
+        if not killed:
+            break
+    assert moments > 20
 
 
 def test_the_first_checkpoint_of_a_killed_run_is_never_half_there(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from toolgen.checkpoint import Artefacts, load_model, publish
 from toolgen.errors import InputError
 from toolgen.generative import GenerativeRetriever
 from toolgen.indexing import build
+from toolgen.manifest import seal
 from toolgen.retriever import Retriever
 from toolgen.tokenizer import encode_text, end_token_id
 from toolgen.tools import ToolCatalog
@@ -158,6 +159,9 @@ def test_unreadable_models_are_refused(folders: dict[str, Path], tmp_path: Path)
     for name, spoil in faults.items():
         shutil.copytree(folders["atomic"], tmp_path / name)
         spoil(tmp_path / name / "model.safetensors")
+        with pytest.raises(InputError, match="'model.safetensors'.* (is missing|was cut)"):
+            GenerativeRetriever.load(tmp_path / name)
+        seal(tmp_path / name)
         with pytest.raises(InputError, match="cannot be read|lacks"):
             GenerativeRetriever.load(tmp_path / name)
     with pytest.raises(InputError, match="device 'foo'"):

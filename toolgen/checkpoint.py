@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from toolgen import __version__
 from toolgen.codebook import Codebook, TokenCodes
-from toolgen.errors import InputError
+from toolgen.errors import DiskFullError, InputError
 from toolgen.files import is_disk_full, read_json, write_json
 from toolgen.manifest import seal, sync_folder, verify
 from toolgen.prompts import PromptRenderer, PromptStyle
@@ -163,7 +163,7 @@ def load_model(folder: str | os.PathLike[str], dtype: "torch.dtype | str" = "aut
 
 
 def write_model(
-    folder: Path, model: "PreTrainedModel", artefacts: Artefacts, weights: Mapping[str, Any] | None = None
+    folder: Path, model: "PreTrainedModel", artefacts: Artefacts, weights: dict[str, Any] | None = None
 ) -> None:
     """Fill a folder with a checkpoint's files.
 
@@ -188,7 +188,7 @@ def publish(folder: str | os.PathLike[str], write: Callable[[Path], None]) -> No
     ``displaced`` gives. What a killed run left beside ``folder`` is settled first.
 
     Raises:
-        InputError: The disk is full. What was there before is untouched.
+        DiskFullError: There is no room; what was there before is untouched.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -230,10 +230,10 @@ def _beside(folder: Path) -> tuple[Path, Path]:
     return folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
 
 
-def _disk_full(folder: Path) -> InputError:
+def _disk_full(folder: Path) -> DiskFullError:
     free = shutil.disk_usage(folder.parent).free
     before = " The checkpoint that was there before is untouched." if folder.exists() else ""
-    return InputError(
+    return DiskFullError(
         f"{folder} could not be saved: the disk, or your share of it, has no room for it. What was written of it is "
         f"removed again; {free / 1e6:,.1f} MB are free.{before} Make room, or choose a folder on another disk, and run "
         "the same command again; a stage goes on from its last checkpoint with resume=true."

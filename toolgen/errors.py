@@ -12,6 +12,10 @@ class InputError(ValueError):
     """The caller's input is unusable; the message says what, where and the cure."""
 
 
+class DiskFullError(InputError):
+    """A disk, or the user's share of it, has no room for what should be written; the message says what and where."""
+
+
 class MissingPackageError(InputError, ImportError):
     """An optional package is not installed; the message carries the pip command that mends it."""
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from toolgen.errors import InputError
+from toolgen.errors import DiskFullError, InputError
 
 
 class Line(NamedTuple):
@@ -109,8 +109,25 @@ def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success sync it and rename it onto ``path``."""
+    """Give a temporary path beside ``path``; on success sync it and rename it onto ``path``.
+
+    Raises:
+        DiskFullError: There is no room; what ``path`` held before is untouched.
+    """
     path = Path(path)
+    try:
+        with _replacing(path) as temporary:
+            yield temporary
+    except Exception as error:
+        if is_disk_full(error):
+            raise DiskFullError(
+                f"{path} could not be written: the disk, or your share of it, is full. Make room and try again."
+            ) from error
+        raise
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(handle)
@@ -127,12 +144,18 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
 
 
+def clear_unfinished(path: Path) -> None:
+    """Remove what killed processes left of ``path`` while they wrote it. Only for files that one process writes."""
+    for leftover in path.parent.glob(f".{path.name}.*"):
+        leftover.unlink()
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Whether an error says that a disk, or the user's share of it, has no room left."""
     numbers = [error.errno] if isinstance(error, OSError) else []
     # safetensors and tokenizers raise classes of their own, which carry the number in their text only.
     numbers += [int(number) for number in re.findall(r"\(os error (\d+)\)", str(error))]
-    return bool({errno.ENOSPC, errno.EDQUOT}.intersection(numbers))
+    return isinstance(error, DiskFullError) or bool({errno.ENOSPC, errno.EDQUOT}.intersection(numbers))
 
 
 def _umask() -> int:

@@ -23,7 +23,7 @@ from toolgen import distributed
 from toolgen.checkpoint import Artefacts, publish
 from toolgen.config import Section, load_config, section_of
 from toolgen.errors import InputError
-from toolgen.files import write_json
+from toolgen.files import clear_unfinished, write_json
 from toolgen.generative import GenerativeRetriever
 from toolgen.metrics import evaluate, qrels_of, run_from_hits
 from toolgen.order import Division
@@ -138,10 +138,11 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
         rows = [[key, value] for key, value in sorted(report["validation"].items())]
         run.table(f"{name}/final", ("figure", "value"), rows)
         if distributed.is_main():
+            clear_unfinished(config.output / "report.json")
             write_json(config.output / "report.json", report)
             if config.training.save_every is None:
                 # What an interruption saved has served its purpose.
-                shutil.rmtree(_checkpoint_folder(config), ignore_errors=True)
+                _discard(_checkpoint_folder(config))
     return StageResult(final, report)
 
 
@@ -201,6 +202,15 @@ def _validation_queries(config: ValidationConfig | None, catalog: ToolCatalog) -
     queries = read_queries(config.queries, catalog, config.split)
     stride = max(1, -(-len(queries) // config.most))
     return queries[::stride]
+
+
+def _discard(folder: Path) -> None:
+    # Under its own name a folder that is half removed would look like damaged checkpoints to whoever resumes.
+    discarded = folder.with_name(".discarded")
+    shutil.rmtree(discarded, ignore_errors=True)
+    if folder.exists():
+        folder.rename(discarded)
+        shutil.rmtree(discarded)
 
 
 def _checkpoint_folder(config: StageConfig) -> Path:

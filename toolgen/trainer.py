@@ -22,6 +22,7 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from toolgen import distributed
 from toolgen.checkpoint import Artefacts, write_model
+from toolgen.files import is_disk_full
 from toolgen.manifest import seal, sync_folder
 from toolgen.order import Division, SampleStream, StepBatches
 from toolgen.resumption import Position, StateReader, StateWriter, checkpoint_name, checkpoints, step_of
@@ -165,7 +166,10 @@ class CodeTrainer(Trainer):
             if distributed.is_main() and not failures:
                 try:
                     write()
-                except (OSError, SafetensorError) as error:
+                except Exception as error:
+                    # On a full disk tokenizers raise a plain Exception.
+                    if not isinstance(error, OSError | SafetensorError) and not is_disk_full(error):
+                        raise
                     failures.append(str(error))
 
         attempt(lambda: _empty(unfinished))
