@@ -1,8 +1,8 @@
-"""``toolgen ...``: the command line. Knows every room and does no work itself; the only file of the library that looks
-at indexing, stages and benchmarks, and only inside functions."""
+"""``toolgen ...``: the command line. Knows every room and does no work itself. With ``index`` the only file of the
+library that looks at indexing, stages and benchmarks, and only inside functions."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -11,12 +11,10 @@ from rich.table import Table
 from toolgen import __version__
 from toolgen.errors import InputError
 from toolgen.files import write_json
+from toolgen.index import indexes
 from toolgen.retrieve import retrieve
-from toolgen.terminal import err, out, progress_bar, run_app
+from toolgen.terminal import err, out, progress_bar, run_app, visible
 from toolgen.tools import ToolCatalog
-
-if TYPE_CHECKING:
-    from toolgen.codebook import CodebookStatistics
 
 app = typer.Typer(
     add_completion=False,
@@ -28,6 +26,7 @@ importers = typer.Typer(no_args_is_help=True, help="Turn a source of tools into 
 catalogs = typer.Typer(no_args_is_help=True, help="Look at a catalogue.")
 app.add_typer(importers, name="import")
 app.add_typer(catalogs, name="catalog")
+app.add_typer(indexes, name="index")
 app.command("retrieve")(retrieve)
 
 
@@ -91,61 +90,52 @@ def show_catalog(
 
 
 @app.command()
-def index(
-    scheme: Annotated[str, typer.Option(help="atomic, numeric or semantic.")],
-    tools: Annotated[Path, typer.Option(help="Catalogue: .jsonl or .jsonl.gz.")],
-    output: Annotated[Path, typer.Option("--out", help="Codebook to write, e.g. codebook.json.")],
-    model: Annotated[str, typer.Option(help="Base model whose tokenizer the codes must suit.")] = "embedded",
-    disambiguate: Annotated[
-        bool, typer.Option("--disambiguate", help="Give a tool whose code is taken an extra last symbol.")
-    ] = False,
-    extend: Annotated[Path | None, typer.Option(help="Codebook to add new tools to; its codes stay.")] = None,
-    width: Annotated[
-        int | None, typer.Option(help="Digits of numeric codes (default: room for as many tools again).")
-    ] = None,
+def split(
+    queries: Annotated[Path, typer.Option(help="Labelled queries: .jsonl or .jsonl.gz.")],
+    shares: Annotated[str, typer.Option(help="Parts and their shares of the queries, the one to train on first.")],
+    output: Annotated[Path, typer.Option("--out", help="Queries to write, each with its part as split.")],
+    by: Annotated[Literal["query", "tool", "group"], typer.Option(help="What no two parts may share.")] = "query",
+    tools: Annotated[Path | None, typer.Option(help="Catalogue; --by group needs it.")] = None,
+    only: Annotated[str | None, typer.Option(help="Split the queries of this split; the others keep theirs.")] = None,
+    near: Annotated[float, typer.Option(help="Jaccard similarity of words that makes texts near duplicates.")] = 0.7,
 ) -> None:
-    """Give every tool of a catalogue a code.
+    """Split labelled queries into parts that share nothing which would make the test easy.
 
-    Schemes: atomic = one new token a tool; numeric = the tool's number, digit by digit; semantic = the function name in
-    word pieces. Codes are proved distinct and prefix-free on the token ids of the model's tokenizer.
+    By query: no text that is equal or nearly so, and no gold set of two or more tools, is in two parts. By tool: no
+    gold tool is. By group: no group of a gold tool is. The result is the same on every machine.
 
-    Example: toolgen index --scheme atomic --tools tools.jsonl --out codebook.json
+    Example: toolgen split --queries Q --by query --shares train=0.8,validation=0.1,test=0.1 --out split.jsonl
     """
-    from toolgen.base import load_tokenizer
-    from toolgen.codebook import Codebook
-    from toolgen.indexing import build
-    from toolgen.tokenizer import bind_standalone, encode_text, end_token_id
+    from toolgen.queries import read_queries, write_queries
+    from toolgen.splits import parse_shares, split_queries
 
-    catalog = ToolCatalog.from_jsonl(tools)
-    tokenizer = load_tokenizer(model)
-    end_id = end_token_id(tokenizer)
-    book = build(
-        scheme,
-        catalog,
-        encode=lambda text: encode_text(tokenizer, text),
-        end_id=end_id,
-        disambiguate=disambiguate,
-        base=Codebook.load(extend) if extend is not None else None,
-        **({} if width is None else {"width": width}),
-    )
-    book.save(output)
-    _print_index(book.scheme, book.statistics(bind_standalone(book, tokenizer, end_id)))
-    err.print(f"codebook written to {output}", markup=False)
-
-
-def _print_index(scheme: str, figures: "CodebookStatistics") -> None:
-    table = Table(title=f"{scheme} codes", title_justify="left")
-    for heading in ("tools", "tokens a tool: min", "mean", "max", "new tokens", "disambiguations"):
-        table.add_column(heading, justify="right")
-    table.add_row(
-        f"{figures.tools:,}",
-        str(figures.tokens_min),
-        f"{figures.tokens_mean:.2f}",
-        str(figures.tokens_max),
-        f"{figures.new_tokens:,}",
-        f"{figures.disambiguated:,}",
-    )
+    catalog = ToolCatalog.from_jsonl(tools) if tools is not None else None
+    wanted = parse_shares(shares)
+    with err.status("Looking for queries that belong together"):
+        done = split_queries(read_queries(queries, catalog), wanted, by, catalog=catalog, near=near, only=only)
+    write_queries(output, done.queries)
+    table = Table(title=f"split by {by}", title_justify="left")
+    for heading in ("part", "share wanted", "queries", "share", "clusters", "tools", "not in the first part"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    total = sum(part.queries for part in done.parts)
+    for part in done.parts:
+        counts = (part.queries, f"{part.queries / total:.3f}", part.clusters, part.tools, part.untrained)
+        cells = (value if isinstance(value, str) else f"{value:,}" for value in counts)
+        table.add_row(escape(visible(part.name)), f"{part.share:g}", *cells)
     out.print(table)
+    largest = ", ".join(f"{size:,}" for size in done.clusters[:5])
+    out.print(f"{total:,} queries in {len(done.clusters):,} clusters that stay together; the largest: {largest}")
+    if catalog is not None:
+        first = done.parts[0]
+        message = f"{len(catalog) - first.tools:,} of {len(catalog):,} tools have no query in {first.name}"
+        out.print(message, markup=False)
+        if by == "group" and (ungrouped := sum(not tool.group for tool in catalog.values())):
+            out.print(f"{ungrouped:,} tools have no group; each of them counts as one of its own")
+    if done.kept:
+        out.print(
+            f"{done.kept:,} queries kept their split; {done.near_kept:,} of the others belong to a cluster of theirs"
+        )
+    err.print(f"queries written to {output}", markup=False)
 
 
 @app.command("eval")
@@ -185,6 +175,33 @@ def evaluate(
     if output is not None:
         write_json(output, evaluation.to_json())
         err.print(f"figures written to {output}", markup=False)
+
+
+@app.command("export")
+def export_checkpoint(
+    checkpoint: Annotated[Path, typer.Argument(help="A stage's checkpoint, or a run's folder.")],
+    output: Annotated[Path, typer.Option("--out", help="Folder to write: new, empty, or an earlier export.")],
+    dtype: Annotated[Literal["keep", "fp32", "bf16", "fp16"], typer.Option(help="Of the weights.")] = "keep",
+) -> None:
+    """Write any checkpoint as a plain folder: model, tokenizer, tools and codes, nothing of the trainer.
+
+    Plain transformers load it. Of a run's folder the final checkpoint is taken, else the newest intermediate one that
+    is as it was written: every file is compared with its digest first.
+
+    Example: toolgen export runs/quickstart/retrieval --out my-model --dtype bf16
+    """
+    from toolgen.export import export
+
+    with err.status("Exporting"):
+        done = export(checkpoint, output, dtype)
+    for reason in done.source.passed_over:
+        err.print(f"Passed over: {visible(reason)}", markup=False)
+    out.print(
+        f"exported {done.source.folder} to {done.folder}: {done.tools:,} tools, {done.parameters:,} weights in "
+        f"{done.dtype}, {done.size / 1e6:,.1f} MB",
+        markup=False,
+        soft_wrap=True,
+    )
 
 
 @app.command()

@@ -29,6 +29,12 @@ def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     )
 
 
+def token_text(tokenizer: PreTrainedTokenizerBase, token_id: int) -> str:
+    """One token as one reads it, blanks around it removed: its text, or its entry where it is no whole character."""
+    text = str(tokenizer.decode([token_id])).strip()
+    return text if text and "\ufffd" not in text else str(tokenizer.convert_ids_to_tokens(token_id))
+
+
 def encode_text(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     """Encode one text as ``encode_texts`` does."""
     return encode_texts(tokenizer, [text])[0]
