@@ -29,9 +29,10 @@ from toolgen.files import write_json
 from toolgen.generative import GenerativeRetriever
 from toolgen.indexing import build
 from toolgen.metrics import paired_difference
-from toolgen.queries import Query, read_queries, split_by_tools, write_queries
+from toolgen.queries import Query, read_queries, write_queries
 from toolgen.retriever import Retriever
 from toolgen.sources.botocore import import_catalog, import_examples
+from toolgen.splits import split_by_tools
 from toolgen.stages import memorization, retrieval
 from toolgen.terminal import err, out, progress_bar
 from toolgen.tokenizer import encode_text, end_token_id

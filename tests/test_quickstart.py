@@ -11,7 +11,6 @@ from toolgen.benchmarks.quickstart import QuickstartConfig, run_quickstart, says
 from toolgen.files import read_json
 from toolgen.queries import Query, read_queries
 from toolgen.records import memorization_records
-from toolgen.splits import split_by_tools
 from toolgen.synthesis import synthetic_records
 from toolgen.tools import Tool, ToolCatalog
 
@@ -75,18 +74,3 @@ def test_a_title_says_the_operations_words() -> None:
     assert says_its_words(Query("1", "To describe an instance", ("i",)), catalog)
     assert says_its_words(Query("1", "To create or describe buckets", ("i", "b")), catalog)
     assert not says_its_words(Query("1", "To make a bucket", ("b",)), catalog)
-
-
-def test_queries_that_share_a_tool_stay_together() -> None:
-    queries = [
-        Query("1", "x", ("a", "b")),
-        Query("2", "y", ("b", "c")),
-        Query("3", "z", ("c",)),
-        Query("4", "w", ("d",)),
-    ]
-    shares = {"validation": 0.5, "test": 0.5}
-    split = split_by_tools(queries, shares)
-    assert len({query.split for query in split[:3]}) == 1
-    assert [query.split for query in split_by_tools(queries[::-1], shares)][::-1] == [query.split for query in split]
-    many = split_by_tools([Query(str(n), "x", (f"tool{n}",)) for n in range(1000)], shares)
-    assert 400 < sum(query.split == "test" for query in many) < 600

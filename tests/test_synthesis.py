@@ -1,11 +1,24 @@
 """Synthesised queries: extractive, reproducible, and independent of the rest of the catalogue."""
 
 import random
+import re
+from collections import Counter
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from toolgen.synthesis import ARTICLES, OPENINGS, SAME, imperative, synthetic_queries, synthetic_records
+from toolgen.synthesis import (
+    ARTICLES,
+    JOINED,
+    OPENINGS,
+    SAME,
+    Material,
+    arguments,
+    imperative,
+    joined_queries,
+    synthetic_queries,
+    synthetic_records,
+)
 from toolgen.tools import Tool, ToolCatalog, words
 
 GLUE = {word for opening in OPENINGS for word in opening.split()} | set(ARTICLES) | {"in", "for", "with", "by", "using"}
@@ -54,7 +67,7 @@ def test_records_are_seeded_and_do_not_depend_on_other_tools(catalog: ToolCatalo
     assert records == synthetic_records(catalog, 4, seed=1)
     assert records != synthetic_records(catalog, 4, seed=2)
     alone = synthetic_records(ToolCatalog([catalog["users.ListUser"]]), 4, seed=1)
-    assert alone == [record for record in records if record.tool == "users.ListUser"]
+    assert alone == [record for record in records if record.tools == ("users.ListUser",)]
 
 
 def test_a_leading_verb_becomes_imperative() -> None:
@@ -64,3 +77,40 @@ def test_a_leading_verb_becomes_imperative() -> None:
     assert imperative(("Attaches", "it"), "attach") == ["attach", "it"]
     assert imperative(("This", "is", "it"), "get") == ["This", "is", "it"]
     assert imperative(("Access", "it"), "get") == ["Access", "it"]
+
+
+def test_joined_queries_hold_every_tool_as_often_as_asked_and_say_what_each_wants(catalog: ToolCatalog) -> None:
+    joined = joined_queries(catalog, 3, seed=1)
+    assert joined == joined_queries(catalog, 3, seed=1) != joined_queries(catalog, 3, seed=2)
+    assert Counter(tool for query in joined for tool in query.tools) == dict.fromkeys(catalog, 3)
+    assert len({query.id for query in joined}) == len(joined)
+    assert {len(query.tools) for query in joined} <= set(JOINED)
+    for query in joined:
+        assert query.text.count(". ") >= len(query.tools) - 1
+
+
+def test_arguments_take_their_values_from_the_schemas() -> None:
+    schema = {
+        "unitSystem": {"type": "string", "enum": ["metric", "imperial"]},
+        "city": {"type": "string", "description": "Where (e.g., Paris, New York)."},
+        "days": {"type": "integer"},
+        "hourly": {"type": "boolean"},
+        "note": {"type": "string"},
+        "odd": True,
+    }
+    tool = Tool("w", "forecast", parameters={"type": "object", "properties": schema})
+    rng = random.Random(0)
+    said = [" ".join(arguments(Material(tool), rng)) for _ in range(300)]
+    together = " and ".join(said)
+    for name, value in (
+        ("unit system", "(metric|imperial)"),
+        ("city", "(Paris|New York)"),
+        ("days", r"\d+(\.\d)?"),
+        ("hourly", "(true|false)"),
+        ("note", r"\S+"),
+        ("odd", r"\S+"),
+    ):
+        given = re.findall(rf"(?:^| ){name} (?:is |of )?(.*?)(?= and |$)", together)
+        assert given and all(re.fullmatch(value, one) for one in given), name
+    assert all(1 <= text.count(" and ") + 1 <= 3 for text in said)
+    assert arguments(Material(Tool("n", "nothing")), rng) == []

@@ -8,10 +8,9 @@ Queries are JSON lines::
 ``split`` and ``calls`` may be absent. ``tools`` holds every gold tool; the order carries no meaning.
 """
 
-import hashlib
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from toolgen.errors import InputError
@@ -138,41 +137,3 @@ def _is_call(value: Any) -> bool:
         and isinstance(value.get("tool"), str)
         and isinstance(value.get("arguments") or {}, dict)
     )
-
-
-def split_by_tools(queries: Iterable[Query], shares: Mapping[str, float]) -> list[Query]:
-    """Split queries so that no tool is gold in two parts.
-
-    Queries that share a tool, directly or through others, go together. The part depends on the tools' ids alone, so it
-    is the same on every machine and does not move when other queries come or go.
-
-    Args:
-        queries: Any; a split that they have is replaced.
-        shares: Name of each part -> its share of tools; the shares add up to 1.
-
-    Returns:
-        The queries in the same order, each with its split.
-    """
-    assert abs(sum(shares.values()) - 1) < 1e-9, f"shares {shares} do not add up to 1"
-    queries = list(queries)
-    leaders: dict[str, str] = {}
-
-    def leader(tool: str) -> str:
-        while leaders.setdefault(tool, tool) != tool:
-            tool = leaders[tool]
-        return tool
-
-    for query in queries:
-        together = sorted({leader(tool) for tool in query.tools})
-        leaders.update(dict.fromkeys(together, together[0]))
-    return [replace(query, split=_part(leader(query.tools[0]), shares)) for query in queries]
-
-
-def _part(key: str, shares: Mapping[str, float]) -> str:
-    position = int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()[:8]) / 2**64
-    bound = 0.0
-    for name, share in shares.items():
-        bound += share
-        if position < bound:
-            return name
-    return list(shares)[-1]

@@ -1,13 +1,15 @@
 """Training records and the linearizer that turns them into token ids. Knows prompts and codes; no models.
 
-A record is free of any tokenizer: a text that asks and a tool that answers. The linearizer makes an example of it: the
-prompt's ids and the ids of the code, end symbol included. The end symbol also follows an atomic code in training, so
-that plain ``generate`` stops after the tool; ranking does not need it.
+A record is free of any tokenizer: a text that asks and the tools that answer. The linearizer makes an example of it:
+the prompt's ids and the ids of the codes, end symbol included. The end symbol also follows an atomic code in training,
+so that plain ``generate`` stops after the tool; ranking does not need it.
 """
 
+import random
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from toolgen.codebook import TokenCodes
 from toolgen.errors import InputError
@@ -19,28 +21,48 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+MultiGold = Literal["rows", "sequence"]
+"""What a query with several gold tools becomes: a record for each of them, or one record that names all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One training pair: ``text`` asks, ``tool`` (an id) answers."""
+    """One training pair: ``text`` asks, ``tools`` (ids, at least one) answer, one after another."""
 
     text: str
-    tool: str
+    tools: tuple[str, ...]
 
 
 def memorization_records(catalog: ToolCatalog) -> list[Record]:
     """Document -> tool, one a tool (ToolGen, stage 1)."""
-    return [Record(tool.document(), tool.id) for tool in catalog.values()]
+    return [Record(tool.document(), (tool.id,)) for tool in catalog.values()]
 
 
-def retrieval_records(queries: Iterable[Query]) -> list[Record]:
-    """Query -> tool, one a gold tool (ToolGen, stage 2: several gold tools become several rows)."""
-    return [Record(query.text, tool) for query in queries for tool in query.tools]
+def retrieval_records(queries: Iterable[Query], multi_gold: MultiGold = "rows") -> list[Record]:
+    """Query -> tools.
+
+    Args:
+        queries: Labelled queries.
+        multi_gold: ``rows``: a record for each gold tool (ToolGen, stage 2); ``sequence``: one record a query, its
+            tools in a random order that depends on the query's id alone.
+    """
+    if multi_gold == "rows":
+        return [Record(query.text, (tool,)) for query in queries for tool in query.tools]
+    return [Record(query.text, _shuffled(query)) for query in queries]
+
+
+def _shuffled(query: Query) -> tuple[str, ...]:
+    # Ranking reads the first place alone: no tool may stand there more often than another.
+    return tuple(random.Random(query.id).sample(sorted(query.tools), len(query.tools)))
 
 
 def linearize(
     records: Sequence[Record], renderer: PromptRenderer, codes: TokenCodes, max_length: int, batch: int = 4096
 ) -> "Dataset":
     """Turn records into a data set with the columns ``prompt``, ``code`` (token ids) and ``length`` (of both).
+
+    The code of a record with several tools is their codes one after another, each closed by its own end where it has
+    one, and an end symbol that closes the whole.
 
     Args:
         records: The pairs.
@@ -55,23 +77,30 @@ def linearize(
     """
     from datasets import Dataset
 
-    targets = {
-        tool_id: [*sequence] if sequence[-1] == codes.end_id else [*sequence, codes.end_id]
-        for tool_id, sequence in zip(codes.tool_ids, codes.sequences, strict=True)
-    }
-    longest = max(len(target) for target in targets.values())
-    room = max_length - longest
-    if room < (least := len(renderer.opening_ids) + len(renderer.closing_ids) + 1):
+    sequences = dict(zip(codes.tool_ids, codes.sequences, strict=True))
+    targets = [_target([sequences[tool] for tool in record.tools], codes.end_id) for record in records]
+    longest = max(len(target) for target in targets)
+    least = len(renderer.opening_ids) + len(renderer.closing_ids) + 1
+    if max_length < longest + least:
         raise InputError(
             f"training.max_length is {max_length}, but the longest code takes {longest} tokens and a prompt at least "
             f"{least}. Give at least {longest + least}."
         )
-    columns: dict[str, list[object]] = {"prompt": [], "code": [], "length": []}
-    for start in range(0, len(records), batch):
-        part = records[start : start + batch]
-        for record, prompt in zip(part, renderer.render([record.text for record in part], room), strict=True):
-            target = targets[record.tool]
-            columns["prompt"].append(prompt)
-            columns["code"].append(target)
-            columns["length"].append(len(prompt) + len(target))
-    return Dataset.from_dict(columns)
+    places: dict[int, list[int]] = defaultdict(list)
+    for place, target in enumerate(targets):
+        places[max_length - len(target)].append(place)
+    prompts: list[list[int]] = [[] for _ in records]
+    for room, equal in places.items():
+        for start in range(0, len(equal), batch):
+            part = equal[start : start + batch]
+            rendered = renderer.render([records[place].text for place in part], room)
+            for place, prompt in zip(part, rendered, strict=True):
+                prompts[place] = prompt
+    lengths = [len(prompt) + len(target) for prompt, target in zip(prompts, targets, strict=True)]
+    return Dataset.from_dict({"prompt": prompts, "code": targets, "length": lengths})
+
+
+def _target(sequences: Sequence[tuple[int, ...]], end_id: int) -> list[int]:
+    together = [token for sequence in sequences for token in sequence]
+    closed = len(sequences) == 1 and together[-1] == end_id
+    return together if closed else [*together, end_id]

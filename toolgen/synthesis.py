@@ -12,6 +12,9 @@ Styles, drawn for each query with the weights of ``STYLES``:
 
 Then about 15% of the words are deleted at random, but never from a query of four words or fewer, where each word may
 be the one that tells two tools apart; and an opening ("how do I") may be put in front.
+
+Long requests that want several tools are made by joining such queries of tools drawn at random, many with made-up
+arguments: in what people write, the words that name the tool are few among those that say what to call it with.
 """
 
 import random
@@ -19,7 +22,9 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
+from toolgen.queries import Query
 from toolgen.records import Record
 from toolgen.tools import Tool, ToolCatalog, words
 
@@ -47,6 +52,23 @@ OPENINGS = (
     "help me",
     "we need to",
 )
+JOINTS = ("", "", "", "also", "then", "next", "after that", "and", "in addition", "finally", "additionally")
+"""What may stand between two requests of one query, after a full stop."""
+
+JOINED = (1, 2, 3, 4)
+"""How many tools a joined query may want."""
+
+ARGUED = 0.6
+"""Share of the requests in joined queries that have arguments, where the tool has parameters."""
+
+PHRASES = (
+    "with {article} {name} of {value}",
+    "for {name} {value}",
+    "where the {name} is {value}",
+    "using {name} {value}",
+)
+"""How an argument is said."""
+
 ARTICLES = ("a", "the", "an", "my", "all", "the")
 
 SAME = (
@@ -103,8 +125,14 @@ class Material:
     @cached_property
     def parameters(self) -> tuple[str, ...]:
         """Names of the parameters, each in words."""
-        named = (words(name) for name in (self.tool.parameters or {}).get("properties", {}))
-        return tuple(name for name in named if name)
+        return tuple(self.schemas)
+
+    @cached_property
+    def schemas(self) -> Mapping[str, Mapping[str, Any]]:
+        """Names of the parameters, each in words, and what their schemas say."""
+        properties = (self.tool.parameters or {}).get("properties", {})
+        named = ((words(name), schema) for name, schema in properties.items())
+        return {name: schema if isinstance(schema, Mapping) else {} for name, schema in named if name}
 
     @cached_property
     def sentences(self) -> tuple[tuple[str, ...], ...]:
@@ -189,7 +217,7 @@ def synthetic_records(catalog: ToolCatalog, per_tool: int, seed: int) -> list[Re
     A tool's queries depend on the seed and on the tool alone, so they stay the same when the catalogue grows.
     """
     return [
-        Record(query, tool.id)
+        Record(query, (tool.id,))
         for tool in catalog.values()
         for query in synthetic_queries(tool, per_tool, random.Random(f"{seed}:{tool.id}"))
     ]
@@ -207,6 +235,54 @@ def synthetic_queries(tool: Tool, count: int, rng: random.Random) -> list[str]:
         kept = [word for word in query if len(query) <= KEPT_WHOLE or rng.random() >= DELETED] or query
         queries.append(" ".join([rng.choice(OPENINGS), *kept]).strip())
     return queries
+
+
+def arguments(material: Material, rng: random.Random) -> list[str]:
+    """One to three of the tool's parameters with made-up values, as a request gives them; empty without parameters."""
+    names = rng.sample(list(material.schemas), min(len(material.schemas), rng.choice((1, 2, 2, 3))))
+    phrases = []
+    for name in names:
+        value = _value(material.schemas[name], rng)
+        phrases.append(rng.choice(PHRASES).format(article=rng.choice(("a", "the")), name=name, value=value))
+    return " and ".join(phrases).split()
+
+
+def _value(schema: Mapping[str, Any], rng: random.Random) -> str:
+    """A value that the schema names, as an enumeration or in words, or one that looks like a name or a number."""
+    listed = schema.get("enum")
+    if isinstance(listed, list) and listed:
+        return str(rng.choice(listed))
+    if (told := _TOLD.search(str(schema.get("description", "")))) is not None:
+        return rng.choice(told[1].split(",")).strip(" '\".")
+    if schema.get("type") in ("integer", "number"):
+        return str(rng.choice((rng.randint(1, 30), rng.randint(1, 5000), round(rng.uniform(0, 500), 1))))
+    if schema.get("type") == "boolean":
+        return rng.choice(("true", "false"))
+    letters = "".join(rng.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=rng.randint(3, 8)))
+    return rng.choice((letters, letters.upper(), f'"{letters}"', f"{letters[:3]}-{rng.randint(1, 999)}"))
+
+
+_TOLD = re.compile(r"(?:e\.g\.,?|such as|for example,?|like) ([^().;]+)")
+
+
+def joined_queries(catalog: ToolCatalog, per_tool: int, seed: int) -> list[Query]:
+    """Make long queries that want several tools, which have nothing else in common; every tool is in ``per_tool``."""
+    queries: list[Query] = []
+    for turn in range(per_tool):
+        rng = random.Random(f"{seed}:{turn}")
+        tools = rng.sample(list(catalog.values()), len(catalog))
+        while tools:
+            count = rng.choice(JOINED)
+            wanted, tools = tools[:count], tools[count:]
+            first, *others = (_argued(tool, rng) for tool in wanted)
+            text = ". ".join([first, *(f"{rng.choice(JOINTS)} {query}".strip() for query in others)])
+            queries.append(Query(f"joined-{turn}-{len(queries)}", text, tuple(tool.id for tool in wanted)))
+    return queries
+
+
+def _argued(tool: Tool, rng: random.Random) -> str:
+    query = synthetic_queries(tool, 1, rng)[0]
+    return " ".join([query, *arguments(Material(tool), rng)]) if rng.random() < ARGUED else query
 
 
 def imperative(sentence: tuple[str, ...], verb: str) -> list[str]:
