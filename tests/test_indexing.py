@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hashed_embeddings import hashed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -33,7 +34,7 @@ def catalog_of(*names: str | tuple[str | None, str]) -> ToolCatalog:
 
 
 def make(scheme: str, catalog: ToolCatalog, **options: Any) -> Codebook:
-    return build(scheme, catalog, encode=encode, end_id=END, **options)
+    return build(scheme, catalog, encode=encode, end_id=END, embed=hashed, **options)
 
 
 def token_codes(book: Codebook) -> list[tuple[int, ...]]:
@@ -270,7 +271,7 @@ def test_extending_refuses_what_it_cannot_keep() -> None:
 
 
 def test_unknown_schemes_and_options_are_refused() -> None:
-    with pytest.raises(InputError, match="'atomc'. Choose one of atomic, numeric, semantic"):
+    with pytest.raises(InputError, match="'atomc'. Choose one of atomic, numeric, hierarchical, semantic, residual"):
         make("atomc", catalog_of("a"))
     with pytest.raises(InputError, match="'atomic' has no option 'width'. Its options: none"):
         make("atomic", catalog_of("a"), width=3)
@@ -286,8 +287,9 @@ def test_each_text_is_encoded_once(scheme: str) -> None:
         seen.append(text)
         return encode(text)
 
-    build(scheme, catalog_of("a", "b", "a"), encode=counting, end_id=END, disambiguate=True)
-    assert len(seen) == len(set(seen)) == {"atomic": 0, "numeric": 10, "semantic": 2}[scheme]
+    build(scheme, catalog_of("a", "b", "a"), encode=counting, end_id=END, disambiguate=True, embed=hashed)
+    expected = {"atomic": 0, "numeric": 10, "hierarchical": 10, "semantic": 2, "residual": 0}
+    assert len(seen) == len(set(seen)) == expected[scheme]
 
 
 def test_codebooks_survive_their_file(tmp_path: Path) -> None:
@@ -296,7 +298,8 @@ def test_codebooks_survive_their_file(tmp_path: Path) -> None:
         book.save(tmp_path / f"{scheme}.json")
         loaded = Codebook.load(tmp_path / f"{scheme}.json")
         assert loaded == book
-        assert make(scheme, catalog_of(("g", "天 a"), ("g", "天-a"), "Finish", "new"), base=loaded).codes["t3"]
+        grown = catalog_of(("g", "天 a"), ("g", "天-a"), "Finish", "new")
+        assert make(scheme, grown, base=loaded, disambiguate=True).codes["t3"]
 
 
 def test_indexing_imports_no_torch() -> None:
@@ -320,10 +323,10 @@ def test_word_pieces_of_minilm_are_told_apart() -> None:
     with pytest.raises(CollisionError, match="'t0' = 't1'"):
         build("semantic", catalog_of("龘", "龖"), encode=pieces, end_id=tokenizer.sep_token_id)
     for scheme in SCHEMES:
-        book = build(scheme, catalog, encode=pieces, end_id=tokenizer.sep_token_id, disambiguate=True)
+        book = build(scheme, catalog, encode=pieces, end_id=tokenizer.sep_token_id, disambiguate=True, embed=hashed)
         rows = {symbol: len(tokenizer) + row for row, symbol in enumerate(book.new_symbols)}
         codes = book.bind(pieces, rows, tokenizer.sep_token_id)
-        assert book.statistics(codes).disambiguated == {"atomic": 0, "numeric": 0, "semantic": 2}[scheme]
+        assert book.statistics(codes).disambiguated == (2 if scheme == "semantic" else 0)
 
 
 def test_toolbench_figures() -> None:

@@ -1,0 +1,130 @@
+"""What the comparison of schemes is made of: recipe, data, variants of schemes, and the stages' configurations that
+follow from them. Trains nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import Field
+
+from toolgen.config import Section, load_config, parse_config
+from toolgen.errors import InputError
+from toolgen.indexing import SCHEMES
+from toolgen.stage import StageConfig
+from toolgen.stages.memorization import MemorizationConfig
+from toolgen.stages.retrieval import RetrievalConfig
+
+
+class Recipe(Section):
+    """How every scheme is trained; see configs/datasets/labelled.yaml."""
+
+    model: str = Field("embedded", description="Base model.")
+    memorization: dict[str, Any] = Field({}, description="Keys of stages/memorization.py.")
+    retrieval: dict[str, Any] = Field({}, description="Keys of stages/retrieval.py.")
+    validated: int = Field(300, ge=1, description="Validation queries ranked at each evaluation.")
+    dense_tokens: int | None = Field(None, description="Tokens of a document that the dense baseline reads.")
+
+
+@dataclass(frozen=True)
+class Data:
+    """What the schemes are compared on.
+
+    Attributes:
+        tools: Catalogue.
+        queries: Labelled queries with splits.
+        train: Split that is trained on.
+        validation: Split that is looked at during training.
+        test: Split of the table; no training reads it.
+    """
+
+    tools: Path
+    queries: Path
+    train: str
+    validation: str
+    test: str
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A scheme with options, such as ``numeric:digits=new``, which is also its name."""
+
+    name: str
+    scheme: str
+    options: Mapping[str, Any]
+
+    @classmethod
+    def parse(cls, text: str) -> "Variant":
+        """
+        Raises:
+            InputError: No such scheme, or an option is not of the form key=value.
+        """
+        scheme, *pairs = text.strip().split(":")
+        if scheme not in SCHEMES:
+            raise InputError(f"Unknown indexing scheme {scheme!r}. Choose from {', '.join(SCHEMES)}.")
+        options = {}
+        for pair in pairs:
+            key, equals, value = pair.partition("=")
+            if not key or not equals:
+                raise InputError(f"Option {pair!r} of {scheme} is not of the form key=value, as in numeric:digits=new.")
+            options[key] = yaml.safe_load(value)
+        return cls(text.strip(), scheme, options)
+
+    @property
+    def folder(self) -> str:
+        """Its name as a name of a folder that every system takes."""
+        return self.name.replace(":", "-").replace("=", "-")
+
+
+def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe; None: configs/datasets/labelled.yaml."""
+    if path is not None:
+        return load_config(Recipe, path, overrides)
+    with as_file(files("toolgen.configs") / "datasets" / "labelled.yaml") as own:
+        return load_config(Recipe, own, overrides)
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Configurations of both stages, made before anything is trained, so that a fault of the recipe shows at once."""
+
+    memorization: MemorizationConfig
+    retrieval: RetrievalConfig
+
+    @classmethod
+    def of(cls, recipe: Recipe, data: Data, folder: Path) -> "Stages":
+        """The stages of one scheme.
+
+        Args:
+            recipe: Their keys.
+            data: What they are trained and validated on.
+            folder: Holds ``codebook.json``; a folder for each stage comes beside it.
+
+        Raises:
+            InputError: The recipe names an unknown key, or one that is given here.
+        """
+        watched = {"queries": data.queries, "split": data.validation, "most": recipe.validated}
+        common = {"resume": True, "validation": watched}
+        first = {"model": recipe.model, "tools": data.tools, "codebook": folder / "codebook.json", **common}
+        second = {
+            "model": str(folder / "memorization" / "final"),
+            "queries": {"path": data.queries, "split": data.train},
+            **common,
+        }
+        return cls(
+            _parsed(MemorizationConfig, "memorization", recipe.memorization, first, folder),
+            _parsed(RetrievalConfig, "retrieval", recipe.retrieval, second, folder),
+        )
+
+
+Kind = TypeVar("Kind", bound=StageConfig)
+
+
+def _parsed(kind: type[Kind], stage: str, keys: Mapping[str, Any], given: Mapping[str, Any], folder: Path) -> Kind:
+    values = {**given, "output": folder / stage}
+    if taken := sorted(values.keys() & keys.keys()):
+        raise InputError(f"The recipe sets {stage}.{taken[0]}, which the comparison gives itself; leave it out.")
+    return parse_config(kind, {**keys, **values}, f"{stage} in the recipe")
