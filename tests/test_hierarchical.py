@@ -14,6 +14,7 @@ from toolgen.embeddings import Embed
 from toolgen.errors import InputError
 from toolgen.indexing import build
 from toolgen.indexing.clustering import split
+from toolgen.indexing.hierarchical import _Node
 from toolgen.tools import Tool, ToolCatalog
 
 TOPICS = ("weather", "music", "money", "travel")
@@ -195,6 +196,16 @@ def test_a_new_tool_takes_a_free_child_or_goes_below_a_leaf() -> None:
     book = make(catalog_of("a", "b", "c", "b", "b", "b"), base=full)
     assert [book.codes[f"t{number}"] for number in (3, 4, 5)] == [("1", "0"), ("1", "1"), ("1", "2")]
     assert make(catalog_of("a", "b", "c", "b", "b", "b", "b"), base=book).codes["t6"] == ("1", "0", "0")
+
+
+def test_centroids_move_with_the_tools_that_join() -> None:
+    vectors_ND = hashed(["a", "b", "c"])
+    tree = _Node((), vectors_ND)
+    tree.add((0,), 0)
+    assert tree.free_path(vectors_ND[1], branching=1) == (0, 0)
+    tree.add((0, 0), 1)
+    tree.add((0, 1), 2)
+    assert tree.children[0]._distance(vectors_ND.mean(0)) == pytest.approx(0, abs=1e-12)
 
 
 def test_many_identical_documents_join_without_a_chain() -> None:
