@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -16,7 +17,7 @@ from test_cli import run
 from toolgen.checkpoint import Artefacts
 from toolgen.files import read_json, read_jsonl
 from toolgen.queries import Query, write_queries
-from toolgen.records import MultiGold
+from toolgen.records import MultiGold, Record
 from toolgen.stages import memorization, retrieval
 from toolgen.tools import ToolCatalog
 
@@ -38,12 +39,16 @@ def configured(untrained: Path, few: Path, **keys: object) -> retrieval.Retrieva
     )
 
 
+def named(records: Sequence[Record]) -> list[str]:
+    """The tools of all answers."""
+    return [tool for record in records for answer in record.answers for tool in answer]
+
+
 def test_memorization_trains_every_tool_of_the_catalogue_once(untrained: Path, tmp_path: Path) -> None:
     artefacts = Artefacts.load(untrained)
     config = memorization.MemorizationConfig(model=str(untrained), output=tmp_path)
-    assert [record.tools for record in memorization.records(artefacts, config)] == [
-        (tool,) for tool in artefacts.catalog
-    ]
+    found = [record.answers for record in memorization.records(artefacts, config)]
+    assert found == [((tool,),) for tool in artefacts.catalog]
 
 
 @pytest.mark.parametrize("key", ["synthetic_per_tool", "joined_per_tool"])
@@ -52,19 +57,20 @@ def test_queries_made_from_documents_cover_the_tools_that_nobody_asked_for(
 ) -> None:
     artefacts = Artefacts.load(untrained)
     labelled = retrieval.records(artefacts, configured(untrained, few))
-    assert {tool for record in labelled for tool in record.tools} == set(artefacts.catalog.ids[:3])
+    assert set(named(labelled)) == set(artefacts.catalog.ids[:3])
     both = retrieval.records(artefacts, configured(untrained, few, **{key: 2}))
     assert both[: len(labelled)] == labelled
-    made = Counter(tool for record in both[len(labelled) :] for tool in record.tools)
+    made = Counter(named(both[len(labelled) :]))
     assert made == dict.fromkeys(artefacts.catalog, 2)
 
 
-@pytest.mark.parametrize(("multi_gold", "rows"), [("rows", 4), ("sequence", 3)])
-def test_a_query_of_two_tools_is_two_rows_or_one_sequence(
-    untrained: Path, few: Path, multi_gold: str, rows: int
+@pytest.mark.parametrize(("multi_gold", "answers"), [("rows", [1, 1, 2]), ("sequence", [1, 1, 1])])
+def test_a_query_of_two_tools_has_two_answers_or_one_sequence(
+    untrained: Path, few: Path, multi_gold: str, answers: list[int]
 ) -> None:
     artefacts = Artefacts.load(untrained)
-    assert len(retrieval.records(artefacts, configured(untrained, few, multi_gold=multi_gold))) == rows
+    records = retrieval.records(artefacts, configured(untrained, few, multi_gold=multi_gold))
+    assert sorted(len(record.answers) for record in records) == answers
 
 
 @pytest.mark.parametrize("multi_gold", get_args(MultiGold))

@@ -1,61 +1,83 @@
 """Collator, loss and trainer: labels sit where they should, and equal configurations give equal losses."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from transformers import AutoModelForCausalLM
+from tiny_models import MODELS, tiny_model
+from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from toolgen.training import IGNORED, CodeCollator, TrainingConfig, code_loss, parameter_groups
+from toolgen.training import IGNORED, CodeCollator, TrainingConfig, answer_logits, code_loss, parameter_groups
 
-EXAMPLES = [
-    {"prompt": [5, 6, 7], "code": [20, 1]},
-    {"prompt": [5], "code": [21, 22, 23, 1]},
-    {"prompt": [8, 9, 10, 11, 12, 13], "code": [24, 1]},
+EXAMPLES: list[dict[str, Any]] = [
+    {"prompt": [5, 6, 7], "answers": [[20, 1]]},
+    {"prompt": [5], "answers": [[21, 22, 23, 1]]},
+    {"prompt": [8, 9, 10, 11, 12, 13], "answers": [[24, 1]]},
+    {"prompt": [14, 15], "answers": [[25, 26, 1], [27, 1], [28, 29, 30, 1], [31]]},
 ]
+APART = [{"prompt": example["prompt"], "answers": [answer]} for example in EXAMPLES for answer in example["answers"]]
+LABELS = sum(len(example["answers"][0]) for example in APART)
 
 
-def test_the_collator_pads_left_and_aligns_labels_with_the_last_positions() -> None:
+def test_the_collator_pads_left_and_says_what_predicts_each_label() -> None:
     batch = CodeCollator(pad_id=0)(EXAMPLES[:2])
     assert batch["input_ids"].tolist() == [[5, 6, 7, 20], [5, 21, 22, 23]]
-    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 1, 1]]
-    assert batch["labels"].tolist() == [[IGNORED, IGNORED, 20, 1], [21, 22, 23, 1]]
-    padded = CodeCollator(pad_id=0)(EXAMPLES)
+    assert batch["segments"].tolist() == [[0, 0, 0, 1], [0, 1, 1, 1]]
+    assert batch["labels"].tolist() == [[20, 1, IGNORED, IGNORED], [21, 22, 23, 1]]
+    assert batch["sources"].tolist() == [[2, 1, 1, 1], [4, 3, 2, 1]]
+    padded = CodeCollator(pad_id=0)(EXAMPLES[:3])
     assert padded["input_ids"][0].tolist() == [0, 0, 0, 5, 6, 7, 20]
     assert padded["position_ids"][0].tolist() == [0, 0, 0, 0, 1, 2, 3]
+    assert padded["segments"][0].tolist() == [-1, -1, -1, 0, 0, 0, 1]
+
+
+def test_answers_stand_side_by_side_and_all_begin_where_the_prompt_ends() -> None:
+    batch = CodeCollator(pad_id=0)(EXAMPLES[3:])
+    assert batch["input_ids"][0].tolist() == [14, 15, 25, 26, 27, 28, 29, 30]
+    assert batch["position_ids"][0].tolist() == [0, 1, 2, 3, 2, 2, 3, 4]
+    assert batch["segments"][0].tolist() == [0, 0, 1, 1, 2, 3, 3, 3]
+    assert batch["labels"][0].tolist() == [25, 26, 1, 27, 1, 28, 29, 30, 1, 31]
+    assert batch["sources"][0].tolist() == [7, 6, 5, 7, 4, 7, 3, 2, 1, 7]
 
 
 @pytest.fixture(scope="module")
-def model(tiny_base: Path) -> torch.nn.Module:
+def model(tiny_base: Path) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32).eval()
 
 
-def _loss(model: torch.nn.Module, examples: list[dict[str, list[int]]]) -> torch.Tensor:
+def _loss(model: PreTrainedModel, examples: list[dict[str, Any]]) -> torch.Tensor:
     batch = CodeCollator(pad_id=1)(examples)
-    labels = batch.pop("labels")
-    batch.pop("shift_labels")
-    return code_loss(model(**batch, logits_to_keep=labels.shape[1], use_cache=False).logits, labels)
+    return code_loss(answer_logits(model, model, batch), batch["labels"])
 
 
-def test_the_loss_is_that_of_plain_shifted_logits_on_the_code(model: torch.nn.Module) -> None:
-    total, count = 0.0, 0
-    for example in EXAMPLES:
-        ids = torch.tensor([example["prompt"] + example["code"]])
+def test_the_loss_is_that_of_plain_shifted_logits_on_each_answer(model: PreTrainedModel) -> None:
+    total = 0.0
+    for example in APART:
+        ids = torch.tensor([example["prompt"] + example["answers"][0]])
         log_p = F.log_softmax(model(ids).logits[0, :-1], dim=-1)
-        start = len(example["prompt"])
-        total -= sum(log_p[at - 1, ids[0, at]].item() for at in range(start, ids.shape[1]))
-        count += len(example["code"])
-    assert _loss(model, EXAMPLES).item() == pytest.approx(total / count, rel=1e-5)
+        total -= sum(log_p[at - 1, ids[0, at]].item() for at in range(len(example["prompt"]), ids.shape[1]))
+    assert _loss(model, EXAMPLES).item() == pytest.approx(total / LABELS, rel=1e-5)
 
 
-def test_padding_changes_no_loss(model: torch.nn.Module) -> None:
-    apart = [_loss(model, [example]).item() * len(example["code"]) for example in EXAMPLES]
-    tokens = sum(len(example["code"]) for example in EXAMPLES)
-    assert _loss(model, EXAMPLES).item() == pytest.approx(sum(apart) / tokens, rel=1e-5)
+def test_padding_changes_no_loss(model: PreTrainedModel) -> None:
+    apart = [_loss(model, [example]).item() * sum(map(len, example["answers"])) for example in EXAMPLES]
+    assert _loss(model, EXAMPLES).item() == pytest.approx(sum(apart) / LABELS, rel=1e-5)
 
 
-def test_rows_have_their_own_rate_and_vectors_no_decay(model: torch.nn.Module) -> None:
+@pytest.mark.parametrize(("kind", "tied"), MODELS)
+def test_answers_side_by_side_train_as_rows_of_their_own_in_every_architecture(kind: str, tied: bool) -> None:
+    model, gradients = tiny_model(kind, tied), []
+    for examples in (EXAMPLES, APART):
+        model.zero_grad()
+        _loss(model, examples).backward()
+        gradients.append(torch.cat([own.grad.flatten() for own in model.parameters() if own.grad is not None]))
+    model.zero_grad()
+    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_rows_have_their_own_rate_and_vectors_no_decay(model: PreTrainedModel) -> None:
     groups = parameter_groups(model, TrainingConfig(learning_rate=1.0, row_learning_rate=2.0, weight_decay=0.5))
     of = {id(parameter): group for group in groups for parameter in group["params"]}
     assert sum(len(group["params"]) for group in groups) == len(list(model.parameters()))

@@ -217,7 +217,7 @@ def synthetic_records(catalog: ToolCatalog, per_tool: int, seed: int) -> list[Re
     A tool's queries depend on the seed and on the tool alone, so they stay the same when the catalogue grows.
     """
     return [
-        Record(query, (tool.id,))
+        Record(query, ((tool.id,),))
         for tool in catalog.values()
         for query in synthetic_queries(tool, per_tool, random.Random(f"{seed}:{tool.id}"))
     ]

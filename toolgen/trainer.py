@@ -27,7 +27,7 @@ from toolgen.manifest import seal, sync_folder
 from toolgen.order import Division, SampleStream, StepBatches
 from toolgen.resumption import Position, StateReader, StateWriter, checkpoint_name, checkpoints, step_of
 from toolgen.terminal import err
-from toolgen.training import code_loss
+from toolgen.training import answer_logits, code_loss
 
 KEPT_CHECKPOINTS = 2
 """Intermediate checkpoints that a run keeps, the newest."""
@@ -75,15 +75,12 @@ class CodeTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Loss of one batch; see ``code_loss``."""
-        inputs = dict(inputs)
-        labels_BL = inputs.pop("labels")
-        inputs.pop("shift_labels")
-        outputs = model(**inputs, logits_to_keep=labels_BL.shape[1], use_cache=False)
-        loss = code_loss(outputs.logits, labels_BL, num_items_in_batch)
+        logits_nV = answer_logits(model, self.accelerator.unwrap_model(self.model), inputs)
+        loss = code_loss(logits_nV, inputs["labels"], num_items_in_batch)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             # The count is of all processes while gradients are averaged over them.
             loss = loss * self.accelerator.num_processes
-        return (loss, outputs) if return_outputs else loss
+        return (loss, {"logits": logits_nV}) if return_outputs else loss
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One pass over the whole run: this process's micro-batches of every step that is still to be made."""

@@ -1,9 +1,9 @@
 """How the stages train: configuration, batches, loss, optimiser groups. Knows examples and models; no trainer.
 
-The loss is taken on the code only. Prompts are padded on the left, so that the labelled positions of every row are the
-last ones and the model computes logits for them alone (``logits_to_keep``).
+The loss is taken on the answers only. Prompts are padded on the left, so that the positions that predict something are
+the last ones of every row and the model computes logits for them alone (``logits_to_keep``).
 
-Legend: ``B`` rows, ``T`` tokens, ``L`` labelled positions, ``V`` vocabulary.
+Legend: ``B`` rows, ``T`` tokens, ``L`` labels of the row that has most, ``n`` labels in all, ``V`` vocabulary.
 """
 
 import math
@@ -17,6 +17,7 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, TrainingArguments
 
+from toolgen.attention import PADDING, PROMPT, explicit_mask, segments_seen
 from toolgen.config import Section
 from toolgen.errors import InputError
 from toolgen.files import read_json
@@ -55,53 +56,96 @@ class TrainingConfig(Section):
 
 
 class CodeCollator:
-    """Examples -> a batch with prompts padded on the left and labels aligned with the last ``L`` positions."""
+    """Examples -> a batch of rows, padded on the left. A row is a prompt and, behind it, its answers side by side: each
+    continues the prompt and sees nothing of the others, so that the prompt is computed once (``toolgen.attention``).
+    """
 
     def __init__(self, pad_id: int) -> None:
         self.pad_id = pad_id
 
-    def __call__(self, examples: Sequence[Mapping[str, list[int]]]) -> dict[str, Tensor]:
+    def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """
         Args:
-            examples: ``prompt`` and ``code`` token ids.
+            examples: ``prompt``, token ids, and ``answers``, token ids of each.
 
         Returns:
-            ``input_ids``, ``attention_mask``, ``position_ids`` ``[B, T]`` and ``labels`` ``[B, L]`` with the token that
-            each of the last ``L`` positions should predict, ``IGNORED`` where there is none.
+            ``input_ids``, ``position_ids`` and ``segments`` ``[B, T]``; ``labels`` ``[B, L]``, the tokens to predict,
+            ``IGNORED`` where there is none, and ``sources`` ``[B, L]``, the token that predicts each, counted from the
+            end of the row: 1 is the last.
         """
-        # The last token of a code is only predicted, never read: it stays out of the input.
-        rows = [[*example["prompt"], *example["code"][:-1]] for example in examples]
-        width = max(len(row) for row in rows)
-        depth = max(len(example["code"]) for example in examples)
-        input_ids_BT = torch.full((len(rows), width), self.pad_id)
-        mask_BT = torch.zeros((len(rows), width), dtype=torch.long)
-        labels_BL = torch.full((len(rows), depth), IGNORED)
-        for place, (row, example) in enumerate(zip(rows, examples, strict=True)):
-            input_ids_BT[place, width - len(row) :] = torch.tensor(row)
-            mask_BT[place, width - len(row) :] = 1
-            labels_BL[place, depth - len(example["code"]) :] = torch.tensor(example["code"])
+        # The last token of an answer is only predicted, never read: it stays out of the input.
+        widths = [
+            len(example["prompt"]) + sum(len(answer) - 1 for answer in example["answers"]) for example in examples
+        ]
+        width = max(widths)
+        depth = max(sum(map(len, example["answers"])) for example in examples)
+        input_ids_BT = torch.full((len(examples), width), self.pad_id)
+        position_ids_BT = torch.zeros((len(examples), width), dtype=torch.long)
+        segments_BT = torch.full((len(examples), width), PADDING)
+        labels_BL = torch.full((len(examples), depth), IGNORED)
+        sources_BL = torch.ones((len(examples), depth), dtype=torch.long)
+        for row, (example, own) in enumerate(zip(examples, widths, strict=True)):
+            prompt, answers = example["prompt"], example["answers"]
+            ids, places, segments = list(prompt), list(range(len(prompt))), [PROMPT] * len(prompt)
+            labels, sources = [], []
+            for number, answer in enumerate(answers, start=1):
+                labels += answer
+                sources += [own - len(prompt) + 1, *(own - len(ids) - place for place in range(len(answer) - 1))]
+                ids += answer[:-1]
+                places += range(len(prompt), len(prompt) + len(answer) - 1)
+                segments += [number] * (len(answer) - 1)
+            input_ids_BT[row, width - own :] = torch.tensor(ids)
+            position_ids_BT[row, width - own :] = torch.tensor(places)
+            segments_BT[row, width - own :] = torch.tensor(segments)
+            labels_BL[row, : len(labels)] = torch.tensor(labels)
+            sources_BL[row, : len(labels)] = torch.tensor(sources)
         return {
             "input_ids": input_ids_BT,
-            "attention_mask": mask_BT,
-            "position_ids": (mask_BT.cumsum(-1) - 1).clamp_min(0),
+            "position_ids": position_ids_BT,
+            "segments": segments_BT,
             "labels": labels_BL,
+            "sources": sources_BL,
             # Trainer counts loss tokens; under this name it takes the labels as they are instead of shifting them.
             "shift_labels": labels_BL,
         }
 
 
-def code_loss(logits_BLV: Tensor, labels_BL: Tensor, count: Tensor | float | None = None) -> Tensor:
+def answer_logits(model: torch.nn.Module, plain: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """Logits ``[n, V]`` of the n tokens to predict, row by row; the model computes them at the answers only.
+
+    Args:
+        model: Is called; may be wrapped, by DeepSpeed for instance.
+        plain: The model of transformers in it.
+        batch: From ``CodeCollator``.
+    """
+    segments_BT = batch["segments"]
+    if int(segments_BT.max()) > 1:
+        mask = explicit_mask(plain, segments_seen(segments_BT), int(batch["position_ids"].max()) + 1)
+    else:
+        mask = (segments_BT != PADDING).long()
+    kept = int(batch["sources"].max())
+    outputs = model(
+        input_ids=batch["input_ids"],
+        attention_mask=mask,
+        position_ids=batch["position_ids"],
+        logits_to_keep=kept,
+        use_cache=False,
+    )
+    rows_n, places_n = (batch["labels"] != IGNORED).nonzero(as_tuple=True)
+    logits: Tensor = outputs.logits[rows_n, kept - batch["sources"][rows_n, places_n]]
+    return logits
+
+
+def code_loss(logits_nV: Tensor, labels_BL: Tensor, count: Tensor | float | None = None) -> Tensor:
     """Cross-entropy in nats over the whole vocabulary, in fp32.
 
     Args:
-        logits_BLV: Logits of the last ``L`` positions.
+        logits_nV: From ``answer_logits``.
         labels_BL: Tokens to predict, ``IGNORED`` for none.
         count: Divisor; None: the number of labels in this batch.
     """
-    total = F.cross_entropy(
-        logits_BLV.flatten(0, 1).float(), labels_BL.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
-    return total / ((labels_BL != IGNORED).sum() if count is None else count)
+    labels_n = labels_BL[labels_BL != IGNORED]
+    return F.cross_entropy(logits_nV.float(), labels_n, reduction="sum") / (len(labels_n) if count is None else count)
 
 
 def training_arguments(
