@@ -1,6 +1,5 @@
 """The decoder against exhaustive scoring and against the constrained beam search of transformers."""
 
-from functools import cache
 from itertools import pairwise
 from math import isclose, isnan, nan
 
@@ -8,48 +7,21 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_models import CONTEXT, MODELS, PAD, VOCABULARY, tiny_model
 from torch import Tensor
-from transformers import (
-    BertConfig,
-    BertLMHeadModel,
-    GPT2Config,
-    GPT2LMHeadModel,
-    LlamaConfig,
-    LlamaForCausalLM,
-    LogitsProcessorList,
-    PreTrainedModel,
-    Qwen2Config,
-    Qwen2ForCausalLM,
-)
+from transformers import BertConfig, BertLMHeadModel, LlamaForCausalLM, LogitsProcessorList, PreTrainedModel
 
-from toolgen.beam import BeamResult, beam_search, rank_atomic
+from toolgen.beam import BeamResult, Normalize, beam_search, rank_atomic
 from toolgen.errors import InputError
 from toolgen.processor import TrieLogitsProcessor
 from toolgen.trie import TokenTrie
 
-VOCABULARY, CONTEXT, PAD, END, FIRST = 90, 48, 0, 1, 3
+END, FIRST = 1, 3
 TIE = 1e-5
 """Scores closer than this count as equal."""
-MODELS = [("llama", False), ("llama", True), ("qwen2", False), ("gpt2", True), ("gpt2", False), ("bert", True)]
 
 Code = tuple[int, ...]
 Hits = list[tuple[int, float]]
-
-
-@cache
-def tiny_model(kind: str = "llama", tied: bool = False, seed: int = 0) -> PreTrainedModel:
-    """A random model whose distributions are far from uniform."""
-    torch.manual_seed(seed)
-    common = {"vocab_size": VOCABULARY, "tie_word_embeddings": tied, "initializer_range": 0.3, "pad_token_id": PAD}
-    layers = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    layers |= {"max_position_embeddings": CONTEXT}
-    if kind == "llama":
-        return LlamaForCausalLM(LlamaConfig(**common, **layers, num_key_value_heads=2)).eval()
-    if kind == "qwen2":
-        return Qwen2ForCausalLM(Qwen2Config(**common, **layers, num_key_value_heads=2)).eval()
-    if kind == "bert":
-        return BertLMHeadModel(BertConfig(**common, **layers, is_decoder=True)).eval()
-    return GPT2LMHeadModel(GPT2Config(**common, n_embd=32, n_layer=2, n_head=4, n_positions=CONTEXT)).eval()
 
 
 def prompts(lengths: list[int], seed: int = 0) -> tuple[Tensor, Tensor]:
@@ -79,14 +51,23 @@ closed_codes = st.lists(
 
 
 @torch.inference_mode()
-def exhaustive(model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor, codes: list[Code]) -> list[Hits]:
+def exhaustive(
+    model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor, codes: list[Code], normalize: str = "vocab"
+) -> list[Hits]:
     """Every code's score by teacher forcing, one query at a time without padding, best first."""
     ranked = []
     for ids_T, mask_T in zip(ids_BT, mask_BT, strict=True):
         prompt = ids_T[mask_T.bool()].tolist()
         longest = max(map(len, codes))
         rows = torch.tensor([[*prompt, *code] + [PAD] * (longest - len(code)) for code in codes])
-        log_p = model(input_ids=rows).logits.double().log_softmax(-1)
+        logits = model(input_ids=rows).logits.double()
+        if normalize == "allowed":
+            for row, code in enumerate(codes):
+                for place in range(len(code)):
+                    following = {other[place] for other in codes if other[:place] == code[:place]}
+                    other = torch.ones(VOCABULARY, dtype=torch.bool).index_fill(0, torch.tensor(list(following)), False)
+                    logits[row, len(prompt) + place - 1, other] = -torch.inf
+        log_p = logits.log_softmax(-1)
         scores = [
             sum(float(log_p[row, len(prompt) + place - 1, token]) for place, token in enumerate(code))
             for row, code in enumerate(codes)
@@ -211,6 +192,54 @@ def test_equals_transformers_on_any_trie(codes: list[Code], beams: int, seed: in
     ids_BT, mask_BT = prompts([1 + seed % 7, 1 + seed % 3], seed)
     ours = hits(beam_search(tiny_model(*model), TokenTrie.from_codes(codes), ids_BT, mask_BT, beams))
     assert_same(ours, transformers_beams(tiny_model(*model), ids_BT, mask_BT, codes, beams, ends=[END]))
+
+
+@given(codes=closed_codes, seed=st.integers(0, 10**6), model=st.sampled_from(MODELS))
+@settings(max_examples=30, deadline=None, derandomize=True)
+def test_normalised_over_what_is_allowed_equals_exhaustive_scoring_of_that(
+    codes: list[Code], seed: int, model: tuple[str, bool]
+) -> None:
+    ids_BT, mask_BT = prompts([1 + seed % 7, 1 + seed % 3], seed)
+    trie = TokenTrie.from_codes(codes)
+    result = beam_search(tiny_model(*model), trie, ids_BT, mask_BT, len(codes), normalize="allowed")
+    assert_same(hits(result), exhaustive(tiny_model(*model), ids_BT, mask_BT, codes, "allowed"))
+
+
+def test_the_two_normalisers_are_two_scorers() -> None:
+    model, codes = tiny_model(), random_codes(60)
+    trie, (ids_BT, mask_BT) = TokenTrie.from_codes(codes), prompts([5] * 40)
+    vocab, allowed = (beam_search(model, trie, ids_BT, mask_BT, 3, normalize=n).codes_BK for n in ("vocab", "allowed"))
+    assert not torch.equal(vocab, allowed)
+    tokens = [80, 12, 43, 5, 77, 30]
+    vocab, allowed = (rank_atomic(model, ids_BT, mask_BT, tokens, 6, normalize=n) for n in ("vocab", "allowed"))
+    assert torch.equal(vocab.codes_BK, allowed.codes_BK), "of one token, only the scores differ"
+    assert torch.allclose(allowed.scores_BK.exp().sum(-1), torch.ones(40)) and (vocab.scores_BK.exp().sum(-1) < 1).all()
+
+
+@pytest.mark.parametrize(("kind", "tied"), MODELS)
+@pytest.mark.parametrize("beams", [2, 3, 8])
+def test_long_chains_equal_transformers(kind: str, tied: bool, beams: int) -> None:
+    """Of different lengths, behind the root, between choices and before the end, some of them pruned half-way."""
+    codes = [
+        (3, 4, 5, 6, 7, 8, END), (3, 4, 5, 6, 9, END), (3, 4, 10, 11, 12, 13, 14, 15, END), (16, 17, 18, END),
+        (16, 17, 19, 20, 21, 22, END), (23, 24, 25, 26, 27, 28, 29, END), (30, END),
+    ]  # fmt: skip
+    model, trie = tiny_model(kind, tied), TokenTrie.from_codes(codes)
+    ids_BT, mask_BT = prompts([3, 9, 1, 6, 5, 4], seed=beams)
+    ours = hits(beam_search(model, trie, ids_BT, mask_BT, beams))
+    assert_same(ours, transformers_beams(model, ids_BT, mask_BT, codes, beams, ends=[END]))
+
+
+@pytest.mark.parametrize(("normalize", "forwards"), [("vocab", 3), ("allowed", 2)])
+def test_a_chain_is_read_in_one_forward_and_under_allowed_none_before_an_end(
+    normalize: Normalize, forwards: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = [(3, 4, 5, 6, 7, 8, END), (3, 4, 5, 6, 9, 10, 11, END)]
+    calls: list[int] = []
+    forward = LlamaForCausalLM.forward
+    monkeypatch.setattr(LlamaForCausalLM, "forward", lambda *a, **k: calls.append(1) or forward(*a, **k))
+    beam_search(tiny_model(), TokenTrie.from_codes(codes), *prompts([5, 3]), 2, normalize=normalize)
+    assert len(calls) == forwards, "prompt, four tokens, and the rest of both codes together"
 
 
 @pytest.mark.parametrize("beams", [2, 4, 9])
@@ -345,6 +374,7 @@ def test_search_stops_once_no_prefix_can_enter(monkeypatch: pytest.MonkeyPatch) 
     ("change", "message"),
     [
         ({"width": 0}, "at least"),
+        ({"normalize": "local"}, "'local'.*vocab, allowed"),
         ({"tokens": [5, VOCABULARY]}, "outside the model's vocabulary"),
         ({"lengths": [3, CONTEXT + 1]}, "leaves"),
         ({"right": True}, "pad on the left"),
@@ -362,9 +392,10 @@ def test_bad_input_before_any_compute(decode: str, change: dict, message: str, m
     tokens, width = change.get("tokens", [5, 6]), change.get("width", 2)
     with pytest.raises(InputError, match=message):
         if decode == "atomic":
-            rank_atomic(tiny_model(), ids_BT, mask_BT, tokens, width)
+            rank_atomic(tiny_model(), ids_BT, mask_BT, tokens, width, normalize=change.get("normalize", "vocab"))
         else:
-            beam_search(tiny_model(), TokenTrie.from_codes([(token,) for token in tokens]), ids_BT, mask_BT, width)
+            trie = TokenTrie.from_codes([(token,) for token in tokens])
+            beam_search(tiny_model(), trie, ids_BT, mask_BT, width, normalize=change.get("normalize", "vocab"))
 
 
 def test_context_counts_tokens_and_not_padding() -> None:

@@ -36,12 +36,12 @@ def _walk(trie: TokenTrie, prefix: tuple[int, ...]) -> int:
 
 
 def _paths(trie: TokenTrie) -> dict[tuple[int, ...], int]:
-    """Every path from the root to a leaf, with the code that the leaf names, by ``allowed`` alone."""
+    """Every path from the root to a leaf, with the code that the leaf names, by ``edges`` alone."""
     paths, open_paths = {}, [((), ROOT)]
     while open_paths:
         prefix, state = open_paths.pop()
-        edges = trie.allowed(torch.tensor(state))
-        below = [(t, n) for t, n in zip(edges.tokens.tolist(), edges.nodes.tolist(), strict=True) if n != NOWHERE]
+        edges = trie.edges(torch.tensor([[state]]))
+        below = [(t, n) for t, n in zip(edges.tokens[0].tolist(), edges.nodes[0].tolist(), strict=True) if t >= 0]
         if below:
             assert trie.codes_S[state] == -1
             open_paths += [((*prefix, token), node) for token, node in below]
@@ -57,7 +57,7 @@ def test_every_code_walks_to_its_leaf_and_every_path_is_a_code(codes: Codes) -> 
     for position, code in enumerate(codes):
         leaf = _walk(trie, code)
         assert trie.codes_S[leaf] == position
-        assert (trie.allowed(torch.tensor(leaf)).nodes == NOWHERE).all()
+        assert (trie.allowed(torch.tensor(leaf)) == -1).all()
     assert _paths(trie) == {code: position for position, code in enumerate(codes)}
     prefixes = {code[:length] for code in codes for length in range(len(code) + 1)}
     assert trie.size == len(prefixes)
@@ -73,21 +73,46 @@ def test_allowed_and_step_equal_brute_force_on_whole_batches(codes: Codes) -> No
     state_of = {prefix: _walk(trie, prefix) for prefix in prefixes}
     assert len(set(state_of.values())) == len(prefixes) and NOWHERE not in state_of.values()
     states = torch.tensor([*state_of.values(), NOWHERE])
-    edges = trie.allowed(states)
+    allowed = trie.allowed(states)
     following = [sorted({p[-1] for p in prefixes if p[:-1] == prefix and p}) for prefix in prefixes] + [[]]
-    assert edges.tokens.shape == edges.nodes.shape == (len(states), max(1, *map(len, following)))
+    assert allowed.shape == (len(states), max(1, *map(len, following)))
+    assert trie.degrees(states).tolist() == list(map(len, following))
     for row, tokens in enumerate(following):
-        assert edges.tokens[row].tolist() == tokens + [-1] * (edges.tokens.shape[1] - len(tokens))
-        assert ((edges.nodes[row] == NOWHERE) == (edges.tokens[row] == -1)).all()
+        assert allowed[row].tolist() == tokens + [-1] * (allowed.shape[1] - len(tokens))
+    half = len(states) // 2
+    edges = trie.edges(states[: 2 * half].view(2, half)) if half else trie.edges(states[None])
+    for query, rows in enumerate((range(half), range(half, 2 * half)) if half else (range(1),)):
+        expected = [(place, row, token) for place, row in enumerate(rows) for token in following[row]]
+        count = len(expected)
+        assert edges.real[query].tolist() == [True] * count + [False] * (edges.real.shape[1] - count)
+        found = zip(edges.parents[query, :count].tolist(), edges.tokens[query, :count].tolist(), strict=True)
+        assert list(found) == [(place, token) for place, _, token in expected]
+        nodes = [state_of[(*prefixes[row], token)] for _, row, token in expected]
+        assert edges.nodes[query, :count].tolist() == nodes
     for token in range(VOCABULARY + 1):
         stepped = trie.step(states, torch.full_like(states, token)).tolist()
         assert stepped == [state_of.get((*prefix, token), NOWHERE) for prefix in prefixes] + [NOWHERE]
 
 
+@given(prefix_free())
+@settings(max_examples=100, deadline=None, derandomize=True)
+def test_a_chain_runs_to_the_next_choice_or_to_the_last_node_before_a_code_is_whole(codes: Codes) -> None:
+    trie = TokenTrie.from_codes(codes)
+    prefixes = {code[:length] for code in codes for length in range(len(code) + 1)}
+    for prefix in prefixes:
+        chain, at = [], prefix
+        while below := [p for p in prefixes if len(p) == len(at) + 1 and p[: len(at)] == at]:
+            chain.append(_walk(trie, at))
+            if len(below) > 1:
+                break
+            at = below[0]
+        assert trie.chains(torch.tensor([_walk(trie, prefix)])).tolist() == [chain or [NOWHERE]]
+
+
 def test_states_of_any_shape() -> None:
     trie = TokenTrie.from_codes([(7, 8), (7, 9), (5,)])
     states = torch.tensor([[ROOT, NOWHERE], [_walk(trie, (7,)), _walk(trie, (5,))]])
-    assert trie.allowed(states).tokens.tolist() == [[[5, 7], [-1, -1]], [[8, 9], [-1, -1]]]
+    assert trie.allowed(states).tolist() == [[[5, 7], [-1, -1]], [[8, 9], [-1, -1]]]
     assert (trie.step(states, torch.tensor([[7, 7], [9, 9]])) != NOWHERE).tolist() == [[True, False], [True, False]]
 
 
@@ -126,7 +151,8 @@ def test_on_cuda_as_on_cpu() -> None:
     trie = TokenTrie.from_codes([(7, 8), (7, 9), (5,)])
     on_gpu = trie.to("cuda")
     states = torch.tensor([ROOT, NOWHERE])
-    assert torch.equal(on_gpu.allowed(states.cuda()).nodes.cpu(), trie.allowed(states).nodes)
+    assert torch.equal(on_gpu.allowed(states.cuda()).cpu(), trie.allowed(states))
+    assert torch.equal(on_gpu.edges(states[None].cuda()).nodes.cpu(), trie.edges(states[None]).nodes)
     assert torch.equal(on_gpu.step(states.cuda(), states.cuda() + 7).cpu(), trie.step(states, states + 7))
     assert torch.equal(on_gpu.restrict([1]).tokens_S.cpu(), trie.restrict([1]).tokens_S)
 

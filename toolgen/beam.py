@@ -1,25 +1,43 @@
 """Exact constrained decoding: the K best codes of a trie under a causal language model. Knows token ids and models of
 transformers, no tools, tokenizers or text.
 
-The score of a code is the sum of log p over its tokens, the end symbol included where the code has one; p is
-normalised over the whole vocabulary. ``beam_search`` serves any code, ``rank_atomic`` codes of one token.
+The score of a code is the sum of log p over its tokens, the end symbol included where the code has one. ``beam_search``
+serves any code, ``rank_atomic`` codes of one token.
 
-Legend: ``B`` queries, ``T`` prompt tokens, ``K`` beams, ``R = B * K`` rows, ``W`` children of the widest node, ``C``
-candidates of a query, ``N`` codes, ``V`` vocabulary.
+A query is one row of the model, whatever the number of its beams: the running prefixes are continuations of one prompt
+side by side (``toolgen.attention``), so the prompt's keys and values are there once and nothing is reordered. Of the
+logits only those of allowed tokens and the normaliser are ever made (``toolgen.head``).
+
+Legend: ``B`` queries, ``T`` prompt tokens, ``K`` beams, ``S`` tokens seen so far, ``Q`` tokens fed at once, ``J`` nodes
+of the longest chain, ``C`` candidates of a query, ``D`` width, ``n`` tokens fed, over all queries, ``N`` codes.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from toolgen.attention import explicit_mask
 from toolgen.errors import InputError
-from toolgen.trie import NOWHERE, ROOT, TokenTrie, code_mask
+from toolgen.head import Head, check_finite
+from toolgen.trie import NOWHERE, ROOT, Edges, TokenTrie, code_mask
 
 NO_CODE = -1
+
+Normalize = Literal["vocab", "allowed"]
+"""What p is normalised over.
+
+``vocab``: the whole vocabulary: the probability that the model generates the code. The scores of transformers' beam
+search.
+
+``allowed``: the tokens that the trie allows. ANOTHER SCORER, not a faster way to the same one: it finds other codes,
+since it does not see how little the model may want to say any of the allowed tokens. It saves the product with the
+whole vocabulary.
+"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +59,6 @@ class _Candidates:
 
     scores_BC: Tensor
     nodes_BC: Tensor
-    tokens_BC: Tensor
     codes_BC: Tensor
     """-1 where the extension is no whole code yet."""
     prefixes_BC: Tensor
@@ -50,55 +67,81 @@ class _Candidates:
 
 @dataclass(frozen=True, eq=False)
 class _Prefixes:
-    """The running prefixes of each query, best first. Places that hold none score -inf and stand nowhere."""
+    """The running prefixes of each query, best first, and what the model says of them.
+
+    Where a node has one child, what follows is known before anything is scored. So the model reads such a chain in one
+    forward, down to the node where there is a choice again; the search still takes it one token at a time.
+    """
 
     scores_BK: Tensor
+    """-inf in places that hold no prefix."""
     nodes_BK: Tensor
-    tokens_BK: Tensor
-    """Last token of the prefix."""
-    parents_BK: Tensor
-    """Place that the prefix it extends had one step before."""
+    """``NOWHERE`` in places that hold no prefix."""
+    chains_BKJ: Tensor
+    """Log p of the only child of each node of the chain that the prefix is on."""
+    places_BK: Tensor
+    """Where on its chain the prefix is."""
+    read_BK: Tensor
+    """Nodes of the chain that the model has read."""
+    states_BKD: Tensor
+    """The model's state after the chain's last node."""
+    normalizers_BK: Tensor
+    """Of the logits of this state; zeros under ``allowed``."""
+    seen_BKS: Tensor
+    """Which of the row's tokens stand before the chain's end: prompt, ancestors, the chain itself."""
 
 
 class _Rows:
-    """The model's side of the search: cache, mask and positions of every row. Knows nothing of scores or the trie."""
+    """The model's side of the search: a row for each query, which grows by what is read. Knows nothing of scores."""
 
-    def __init__(self, model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor) -> None:
+    def __init__(self, model: PreTrainedModel, head: Head, input_ids_BT: Tensor, mask_BT: Tensor) -> None:
         self._model = model
+        self._head = head
         self._input_ids_BT = input_ids_BT
-        self._mask_RT = mask_BT
-        self._lengths_R = mask_BT.sum(-1)
-        self._cache = DynamicCache(config=model.config)
+        self.mask_BT = mask_BT
+        self._lengths_B = mask_BT.sum(-1)
+        self._longest = int(self._lengths_B.max())
+        # Without the configuration every layer keeps all tokens, which the masks count on.
+        self._cache = DynamicCache()
 
     def prefill(self) -> Tensor:
-        """Run the prompts once; logits ``[B, V]`` of the first token."""
-        return self._forward(self._input_ids_BT, positions(self._mask_RT))
-
-    def advance(self, parents_BK: Tensor, tokens_BK: Tensor) -> Tensor:
-        """Extend the rows of the step before, each once for every time it is named; logits ``[R, V]``."""
-        places = len(self._mask_RT) // len(parents_BK)
-        queries_B1 = torch.arange(len(parents_BK), device=parents_BK.device)[:, None]
-        parents_R = (queries_B1 * places + parents_BK).flatten()
-        self._cache.reorder_cache(cast(torch.LongTensor, parents_R))
-        self._mask_RT = torch.nn.functional.pad(self._mask_RT[parents_R], (0, 1), value=1)
-        positions_R, self._lengths_R = self._lengths_R[parents_R], self._lengths_R[parents_R] + 1
-        return self._forward(tokens_BK.reshape(-1, 1), positions_R[:, None])
-
-    def _forward(self, input_ids: Tensor, position_ids: Tensor) -> Tensor:
-        output = self._model(
-            input_ids=input_ids,
-            attention_mask=self._mask_RT,
-            position_ids=position_ids,
+        """Read the prompts; states ``[B, 1, D]`` after them."""
+        return self._head.states(
+            input_ids=self._input_ids_BT,
+            attention_mask=self.mask_BT.long(),
+            position_ids=positions(self.mask_BT),
             past_key_values=self._cache,
             use_cache=True,
             logits_to_keep=1,
         )
-        return output.logits[:, -1]
+
+    def read(self, tokens_BQ: Tensor, depths_BQ: Tensor, seen_BQS: Tensor) -> Tensor:
+        """Read tokens behind the prompts; states ``[B, Q, D]``.
+
+        Args:
+            tokens_BQ: The tokens.
+            depths_BQ: Tokens of the code before each.
+            seen_BQS: What each sees of the row, these tokens included.
+        """
+        longest = self._longest + int(depths_BQ.max()) + 1
+        return self._head.states(
+            input_ids=tokens_BQ,
+            attention_mask=explicit_mask(self._model, seen_BQS, longest),
+            position_ids=self._lengths_B[:, None] + depths_BQ,
+            past_key_values=self._cache,
+            use_cache=True,
+        )
 
 
 @torch.inference_mode()
 def beam_search(
-    model: PreTrainedModel, trie: TokenTrie, input_ids_BT: Tensor, attention_mask_BT: Tensor, beams: int
+    model: PreTrainedModel,
+    trie: TokenTrie,
+    input_ids_BT: Tensor,
+    attention_mask_BT: Tensor,
+    beams: int,
+    *,
+    normalize: Normalize = "vocab",
 ) -> BeamResult:
     """Find the best codes by beam search of width ``beams``; prompts are run once, whatever the width.
 
@@ -119,32 +162,35 @@ def beam_search(
         input_ids_BT: Prompts, padded on the left.
         attention_mask_BT: 1 for tokens, 0 for padding.
         beams: K, the width and the number of results; more than there are codes gives them all, padded.
+        normalize: What p is normalised over; see ``Normalize``.
 
     Raises:
-        InputError: ``beams`` is not positive, the prompts are unusable, prompt and code do not fit the model's context,
-            a token is outside the model's vocabulary, the model cannot decode step by step, or its logits are not
-            finite.
+        InputError: ``beams`` is not positive, ``normalize`` unknown, the prompts are unusable, prompt and code do not
+            fit the model's context, a token is outside the model's vocabulary, the model cannot decode step by step, or
+            its logits are not finite.
     """
     if beams < 1:
         raise InputError(f"beams={beams}: a beam search needs a width of at least 1.")
+    _check_normalize(normalize)
     check_input(model, input_ids_BT, attention_mask_BT, code_length=trie.depth, largest_token=trie.largest_token)
     trie = trie.to(model.device)
     width = min(beams, trie.leaf_count)
-    rows = _Rows(model, input_ids_BT.to(model.device), attention_mask_BT.to(model.device).long())
-    batch = len(input_ids_BT)
+    head = Head(model)
+    rows = _Rows(model, head, input_ids_BT.to(model.device), attention_mask_BT.to(model.device).bool())
 
-    running = _roots(batch, model.device)
+    depth = 0
+    running = _roots(trie, head, rows, normalize)
     found = _pad(BeamResult(running.nodes_BK[:, :0], running.scores_BK[:, :0]), width)
-    logits_RV = rows.prefill()
     while True:
-        candidates = _extend(trie, running, logits_RV)
+        candidates = _extend(trie, head, running, normalize)
         found = _collect(found, candidates)
-        running = _prune(candidates, width)
+        running = _prune(trie, running, candidates, width)
+        depth += 1
         best_B, worst_found_B = running.scores_BK[:, 0], found.scores_BK[:, -1]
         # Log p is never positive, so a prefix only loses. At equal scores it may still enter by its code's position.
         if not ((best_B >= worst_found_B) & (best_B > -torch.inf)).any():
             return _pad(found, beams)
-        logits_RV = rows.advance(running.parents_BK, running.tokens_BK)
+        running = _read_on(trie, head, rows, running, depth, normalize)
 
 
 @torch.inference_mode()
@@ -156,10 +202,13 @@ def rank_atomic(
     k: int,
     *,
     code_indices: Sequence[int] | Tensor | None = None,
+    normalize: Normalize = "vocab",
 ) -> BeamResult:
-    """Rank codes of one token: one forward of the prompts, the last position only, no search and no cache.
+    """Rank codes of one token: one forward of the prompts, the last position only, a product with the tools' rows; no
+    search and no cache.
 
     Equal to ``beam_search`` on the same codes. Models that are no decoders (attention in both directions) serve too.
+    Here the normaliser is a constant of the query: it changes the scores and never the order.
 
     Args:
         model: A language model in evaluation mode.
@@ -168,6 +217,7 @@ def rank_atomic(
         token_ids_N: The token of each code, all different.
         k: Number of results; more than there are codes gives them all, padded.
         code_indices: Positions of the codes allowed; None allows all.
+        normalize: What p is normalised over; see ``Normalize``.
 
     Raises:
         InputError: ``k`` is not positive, the subset is empty or unknown, the prompts are unusable or do not fit the
@@ -175,6 +225,7 @@ def rank_atomic(
     """
     if k < 1:
         raise InputError(f"k={k}: at least one result must be asked for.")
+    _check_normalize(normalize)
     tokens_N = torch.as_tensor(token_ids_N, dtype=torch.int64)
     if not len(tokens_N) or tokens_N.min() < 0 or len(tokens_N.unique()) < len(tokens_N):
         raise InputError(f"Atomic codes need one token id each, all different; found {len(tokens_N)} code(s).")
@@ -183,35 +234,22 @@ def rank_atomic(
     indices_N = torch.arange(len(tokens_N))
     if code_indices is not None:
         indices_N = code_mask(code_indices, len(tokens_N)).nonzero().flatten()
-    tokens_N, indices_N = tokens_N.cpu()[indices_N].to(model.device), indices_N.to(model.device)
+    tokens_N, indices_N = tokens_N.cpu()[indices_N], indices_N.to(model.device)
 
+    head = Head(model)
     mask_BT = attention_mask_BT.to(model.device).long()
-    output = model(
+    states_BD = head.states(
         input_ids=input_ids_BT.to(model.device),
         attention_mask=mask_BT,
         position_ids=positions(mask_BT),
         use_cache=False,
         logits_to_keep=1,
-    )
-    scores_BN = log_p(output.logits[:, -1], tokens_N.expand(len(mask_BT), -1))
-    best_BK = _best(scores_BN, min(k, len(tokens_N)))
-    return _pad(BeamResult(indices_N[best_BK], scores_BN.gather(1, best_BK)), k)
-
-
-def log_p(logits_RV: Tensor, tokens_RW: Tensor) -> Tensor:
-    """Log-probabilities ``[R, W]`` float32 of some tokens of each row, normalised over the whole vocabulary.
-
-    Raises:
-        InputError: A logit is not a number or infinite.
-    """
-    logits_RV = logits_RV.float()
-    normalizer_R1 = logits_RV.logsumexp(-1, keepdim=True)
-    if not normalizer_R1.isfinite().all():
-        raise InputError(
-            "The model's logits are not finite, so codes cannot be ranked. Check that its weights were trained and "
-            "loaded whole, and load it in float32 or bfloat16."
-        )
-    return logits_RV.gather(1, tokens_RW) - normalizer_R1
+    )[:, -1]
+    logits_BN = head.logits(states_BD, _consecutive(tokens_N) or tokens_N.to(model.device))
+    normalizers_B = head.normalizers(states_BD) if normalize == "vocab" else logits_BN.logsumexp(-1)
+    check_finite(normalizers_B)
+    best_BK = _best(logits_BN, min(k, len(tokens_N)))
+    return _pad(BeamResult(indices_N[best_BK], logits_BN.gather(1, best_BK) - normalizers_B[:, None]), k)
 
 
 def positions(mask_BT: Tensor) -> Tensor:
@@ -265,28 +303,92 @@ def check_input(
         )
 
 
-def _roots(batch: int, device: torch.device) -> _Prefixes:
-    """One empty prefix for each query."""
-    at_root_B1 = torch.full((batch, 1), ROOT, device=device)
-    none_B1 = torch.full((batch, 1), NOWHERE, device=device)
-    return _Prefixes(torch.zeros((batch, 1), device=device), at_root_B1, tokens_BK=none_B1, parents_BK=none_B1)
+def _check_normalize(normalize: str) -> None:
+    if normalize not in get_args(Normalize):
+        raise InputError(f"normalize is {normalize!r}. Allowed are {', '.join(get_args(Normalize))}.")
 
 
-def _extend(trie: TokenTrie, running: _Prefixes, logits_RV: Tensor) -> _Candidates:
-    """Score every allowed extension of the running prefixes."""
-    edges = trie.allowed(running.nodes_BK)
-    shape_BKW = edges.tokens.shape
-    log_p_RW = log_p(logits_RV, edges.tokens.clamp(min=0).flatten(0, 1))
-    scores_BKW = running.scores_BK[..., None] + log_p_RW.view(shape_BKW)
-    places_BKW = torch.arange(shape_BKW[1], device=logits_RV.device)[:, None].expand(shape_BKW)
-    codes_BKW = torch.where(edges.nodes >= ROOT, trie.codes_S[edges.nodes.clamp(min=ROOT)].long(), NO_CODE)
-    return _Candidates(
-        scores_BC=scores_BKW.masked_fill(edges.nodes < ROOT, -torch.inf).flatten(1),
-        nodes_BC=edges.nodes.flatten(1),
-        tokens_BC=edges.tokens.flatten(1),
-        codes_BC=codes_BKW.flatten(1),
-        prefixes_BC=places_BKW.flatten(1),
+def _consecutive(tokens_N: Tensor) -> slice | None:
+    """The slice that the tokens are, if they are one: a view of the model's rows instead of a copy."""
+    first = int(tokens_N[0])
+    return slice(first, first + len(tokens_N)) if bool((tokens_N.diff() == 1).all()) else None
+
+
+def _roots(trie: TokenTrie, head: Head, rows: _Rows, normalize: Normalize) -> _Prefixes:
+    """One empty prefix for each query: a chain of one node, the root, whose token the prompt stands for."""
+    states_BKD = rows.prefill()
+    shape_BK = states_BKD.shape[:2]
+    nodes_BK = torch.full(shape_BK, ROOT, device=states_BKD.device)
+    normalizers_n, chain_n = _judged(trie, head, states_BKD.flatten(0, 1), nodes_BK.flatten(), normalize)
+    return _Prefixes(
+        scores_BK=torch.zeros(shape_BK, device=nodes_BK.device),
+        nodes_BK=nodes_BK,
+        chains_BKJ=chain_n.view(*shape_BK, 1),
+        places_BK=torch.zeros_like(nodes_BK),
+        read_BK=torch.ones_like(nodes_BK),
+        states_BKD=states_BKD,
+        normalizers_BK=normalizers_n.view(shape_BK),
+        seen_BKS=rows.mask_BT[:, None],
     )
+
+
+def _judged(
+    trie: TokenTrie, head: Head, states_nD: Tensor, nodes_n: Tensor, normalize: Normalize
+) -> tuple[Tensor, Tensor]:
+    """Normalisers ``[n]`` of the states after some nodes, and log p ``[n]`` of the nodes' only children."""
+    if normalize == "allowed":
+        # A token without an alternative is certain.
+        certain_n = torch.zeros(len(nodes_n), device=nodes_n.device)
+        return certain_n, certain_n
+    normalizers_n = head.normalizers(states_nD)
+    logits_n = head.own_logits(states_nD, trie.tokens_S[trie.first_child(nodes_n)].long())
+    return normalizers_n, logits_n - normalizers_n
+
+
+def _extend(trie: TokenTrie, head: Head, running: _Prefixes, normalize: Normalize) -> _Candidates:
+    """Score every allowed extension of the running prefixes."""
+    edges = trie.edges(running.nodes_BK)
+    at_BC = edges.parents
+    sure_BK = running.chains_BKJ.gather(2, running.places_BK[..., None])[..., 0]
+    chosen_BC = edges.real & (trie.degrees(running.nodes_BK) > 1).gather(1, at_BC)
+    scores_BC = torch.where(chosen_BC, _choices(head, running, edges, chosen_BC, normalize), sure_BK.gather(1, at_BC))
+    return _Candidates(
+        scores_BC=(running.scores_BK.gather(1, at_BC) + scores_BC).masked_fill(~edges.real, -torch.inf),
+        nodes_BC=edges.nodes,
+        codes_BC=torch.where(edges.real, trie.codes_S[edges.nodes].long(), NO_CODE),
+        prefixes_BC=at_BC,
+    )
+
+
+def _choices(head: Head, running: _Prefixes, edges: Edges, chosen_BC: Tensor, normalize: Normalize) -> Tensor:
+    """Log p ``[B, C]`` of the chosen edges, which lead out of nodes with a choice; anything elsewhere."""
+    if not chosen_BC.any():
+        return torch.zeros_like(edges.nodes, dtype=torch.float32)
+    # Beams allow much the same tokens: one product with all of them costs less than to copy the rows of each beam's.
+    tokens_A, letters_BC = _distinct(edges.tokens.masked_fill(~chosen_BC, int(edges.tokens[chosen_BC][0])))
+    batch, beams = running.nodes_BK.shape
+    logits_BL = head.logits(running.states_BKD.flatten(0, 1), tokens_A).view(batch, -1)
+    logits_BC = logits_BL.gather(1, edges.parents * len(tokens_A) + letters_BC)
+    if normalize == "vocab":
+        return logits_BC - running.normalizers_BK.gather(1, edges.parents)
+    logits_BC = logits_BC.masked_fill(~chosen_BC, -torch.inf)
+    none_BK = torch.full((batch, beams), -torch.inf, device=logits_BC.device)
+    largest_BK = none_BK.scatter_reduce(1, edges.parents, logits_BC, "amax").clamp(min=torch.finfo().min)
+    parts_BC = (logits_BC - largest_BK.gather(1, edges.parents)).exp()
+    sums_BK = torch.zeros_like(none_BK).scatter_add(1, edges.parents, parts_BC)
+    normalizers_BK = largest_BK + sums_BK.clamp(min=1).log()
+    check_finite(normalizers_BK)
+    return logits_BC - normalizers_BK.gather(1, edges.parents)
+
+
+def _distinct(tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """The distinct tokens ``[A]``, ascending, and the place of each given one among them; ``unique`` would sort."""
+    there_V = torch.zeros(int(tokens.max()) + 1, dtype=torch.bool, device=tokens.device)
+    there_V[tokens.flatten()] = True
+    distinct_A = there_V.nonzero()[:, 0]
+    places_V = torch.empty(len(there_V), dtype=torch.int64, device=tokens.device)
+    places_V[distinct_A] = torch.arange(len(distinct_A), device=tokens.device)
+    return distinct_A, places_V[tokens]
 
 
 def _collect(found: BeamResult, candidates: _Candidates) -> BeamResult:
@@ -304,18 +406,81 @@ def _collect(found: BeamResult, candidates: _Candidates) -> BeamResult:
     return BeamResult(codes.gather(1, by_score), scores.gather(1, by_score))
 
 
-def _prune(candidates: _Candidates, width: int) -> _Prefixes:
-    """The K best candidates that are not whole codes."""
+def _prune(trie: TokenTrie, running: _Prefixes, candidates: _Candidates, width: int) -> _Prefixes:
+    """The K best candidates that are not whole codes, each with what the model said of the prefix it extends."""
     unfinished_BC = candidates.scores_BC.masked_fill(candidates.codes_BC != NO_CODE, -torch.inf)
     best_BK = _best(unfinished_BC, min(width, unfinished_BC.shape[1]))
     scores_BK = unfinished_BC.gather(1, best_BK)
-    gone_BK = scores_BK == -torch.inf
+    parents_BK = candidates.prefixes_BC.gather(1, best_BK)
+
+    def inherited(values: Tensor) -> Tensor:
+        index = parents_BK.view(*parents_BK.shape, *[1] * (values.ndim - 2))
+        return values.gather(1, index.expand(*parents_BK.shape, *values.shape[2:]))
+
     return _Prefixes(
         scores_BK=scores_BK,
-        nodes_BK=candidates.nodes_BC.gather(1, best_BK).masked_fill(gone_BK, NOWHERE),
-        # The model needs some token for a place that holds no prefix; what it makes of it is never read.
-        tokens_BK=candidates.tokens_BC.gather(1, best_BK).masked_fill(gone_BK, 0),
-        parents_BK=candidates.prefixes_BC.gather(1, best_BK),
+        nodes_BK=candidates.nodes_BC.gather(1, best_BK).masked_fill(scores_BK == -torch.inf, NOWHERE),
+        chains_BKJ=inherited(running.chains_BKJ),
+        places_BK=inherited(running.places_BK) + 1,
+        read_BK=inherited(running.read_BK),
+        states_BKD=inherited(running.states_BKD),
+        normalizers_BK=inherited(running.normalizers_BK),
+        seen_BKS=inherited(running.seen_BKS),
+    )
+
+
+def _read_on(
+    trie: TokenTrie, head: Head, rows: _Rows, running: _Prefixes, depth: int, normalize: Normalize
+) -> _Prefixes:
+    """Have the model read the chains that begin where prefixes have just made a choice; of the rest all is known."""
+    batch, beams, seen = running.seen_BKS.shape
+    passed_BK = running.places_BK == running.read_BK
+    nodes_BKJ = trie.chains(running.nodes_BK.masked_fill(~passed_BK, NOWHERE))
+    lengths_BK = (nodes_BKJ != NOWHERE).sum(-1)
+    needed_BK = begins_BK = lengths_BK > 0
+    if normalize == "allowed":
+        # Nothing is left to be said below a chain that ends in a whole code.
+        ends_BK = nodes_BKJ.gather(2, (lengths_BK - 1).clamp(min=0)[..., None])[..., 0]
+        needed_BK = begins_BK & (trie.degrees(ends_BK) > 1)
+    longest = nodes_BKJ.shape[2]
+    kept_BKJ = F.pad(running.chains_BKJ, (0, max(0, longest - running.chains_BKJ.shape[2])))
+    running = replace(
+        running,
+        chains_BKJ=kept_BKJ.masked_fill(begins_BK[..., None], 0),
+        places_BK=running.places_BK.masked_fill(passed_BK, 0),
+        read_BK=torch.where(begins_BK, lengths_BK, running.read_BK),
+    )
+
+    # Queries read different numbers of nodes: each row holds its own, one after another, and padding behind them.
+    wanted_BL = ((nodes_BKJ != NOWHERE) & needed_BK[..., None]).flatten(1)
+    count = int(wanted_BL.sum(-1).max())
+    if not count:
+        return running
+    packed_BQ = wanted_BL.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
+    real_BQ = wanted_BL.gather(1, packed_BQ)
+    nodes_BQ = nodes_BKJ.flatten(1).gather(1, packed_BQ).masked_fill(~real_BQ, ROOT)
+    beams_BQ, places_BQ = packed_BQ // longest, packed_BQ % longest
+    same_BQQ = (beams_BQ[:, :, None] == beams_BQ[:, None]) & (places_BQ[:, :, None] >= places_BQ[:, None])
+    before_BQS = running.seen_BKS.gather(1, beams_BQ[..., None].expand(-1, -1, seen))
+    states_BQD = rows.read(
+        trie.tokens_S[nodes_BQ].long().clamp(min=0),
+        depth - 1 + places_BQ,
+        # Padding is on the chain of some beam too, so nothing is without a token to see.
+        torch.cat([before_BQS, same_BQQ], dim=2),
+    )
+
+    queries_n, read_n = real_BQ.nonzero(as_tuple=True)
+    beams_n, places_n, states_nD = beams_BQ[real_BQ], places_BQ[real_BQ], states_BQD[queries_n, read_n]
+    normalizers_n, chain_n = _judged(trie, head, states_nD, nodes_BQ[real_BQ], normalize)
+    ends_n = places_n + 1 == lengths_BK[queries_n, beams_n]
+    at_ends = (queries_n[ends_n], beams_n[ends_n])
+    own_BKQ = (beams_BQ[:, None] == torch.arange(beams, device=beams_BQ.device)[:, None]) & real_BQ[:, None]
+    return replace(
+        running,
+        chains_BKJ=running.chains_BKJ.index_put((queries_n, beams_n, places_n), chain_n),
+        states_BKD=running.states_BKD.index_put(at_ends, states_nD[ends_n]),
+        normalizers_BK=running.normalizers_BK.index_put(at_ends, normalizers_n[ends_n]),
+        seen_BKS=torch.cat([running.seen_BKS, own_BKQ], dim=2),
     )
 
 

@@ -66,7 +66,7 @@ class TrieLogitsProcessor(LogitsProcessor):
         states_R = torch.full_like(input_ids[:, 0], ROOT)
         for token_R in input_ids[:, self.prompt_length :].T:
             states_R = self.trie.step(states_R, token_R)
-        tokens_RW = self.trie.allowed(states_R).tokens
+        tokens_RW = self.trie.allowed(states_R)
         # Padding repeats the row's first token, which is harmless: the same value is written twice.
         first_R1 = torch.where(tokens_RW[:, :1] >= 0, tokens_RW[:, :1], self.end_id)
         tokens_RW = torch.where(tokens_RW >= 0, tokens_RW, first_R1)

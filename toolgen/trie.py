@@ -1,7 +1,8 @@
 """The trie of all codes, as arrays: which tokens may follow a prefix. Knows token ids, never tools, text or models.
 
 Legend: ``S`` nodes (also called states), ``N`` codes, ``D`` tokens of the longest code, ``W`` children of the widest
-node asked for; ``*`` is any shape, the same for all arrays of a call.
+node asked for, ``B`` queries with ``K`` states each and ``C`` edges in all, ``J`` nodes of the longest chain; ``*`` is
+any shape, the same for all arrays of a call.
 
 Nodes are numbered level by level and, within a level, in the order of their prefixes, so the children of a node are
 consecutive nodes in ascending order of token. An edge is therefore named by the node that it enters, and compressed
@@ -26,15 +27,19 @@ NOWHERE = -1
 
 @dataclass(frozen=True, eq=False)
 class Edges:
-    """Edges out of a batch of states, in ascending order of token, padded with -1.
+    """All edges out of the K states of each query, ``[B, C]`` int64: by state, then by token; padding at the end.
 
     Attributes:
-        tokens: ``[*, W]`` int64, the tokens that may follow.
-        nodes: ``[*, W]`` int64, the states that they lead to.
+        tokens: The token on each edge, -1 in padding.
+        nodes: The node it leads to, ``ROOT`` in padding.
+        parents: Which of the K states it leaves.
+        real: False in padding.
     """
 
     tokens: Tensor
     nodes: Tensor
+    parents: Tensor
+    real: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +55,7 @@ class TokenTrie:
 
     Example:
         >>> trie = TokenTrie.from_codes([(7, 8), (7, 9), (5,)])
-        >>> trie.allowed(torch.tensor([ROOT])).tokens.tolist()
+        >>> trie.allowed(torch.tensor([ROOT])).tolist()
         [[5, 7]]
         >>> state = trie.step(torch.tensor([ROOT]), torch.tensor([5]))
         >>> trie.codes_S[state].tolist()
@@ -124,25 +129,56 @@ class TokenTrie:
         """Children of the node that has most."""
         return int(self.children_S1.diff().max())
 
-    def allowed(self, states: Tensor) -> Edges:
-        """The edges out of each state.
+    def degrees(self, states: Tensor) -> Tensor:
+        """Number of edges out of each state, ``[*]`` int64; none out of ``NOWHERE`` and leaves."""
+        at = states.clamp(min=ROOT)
+        return torch.where(states >= ROOT, self.children_S1[at + 1] - self.children_S1[at], 0).long()
+
+    def first_child(self, states: Tensor) -> Tensor:
+        """The child by the smallest token of each state, ``[*]`` int64; the states must have children."""
+        return self.children_S1[states].long()
+
+    def allowed(self, states: Tensor) -> Tensor:
+        """The tokens that may follow each state.
 
         Args:
-            states: ``[*]`` node numbers; ``NOWHERE`` and leaves have no edges.
+            states: ``[*]`` node numbers; ``NOWHERE`` and leaves have none.
 
         Returns:
-            Edges padded to W, the most children of any of these states (at least 1).
+            ``[*, W]`` int64, ascending, padded with -1 to W, the most children of any of these states (at least 1).
         """
-        at = states.clamp(min=ROOT)
-        first = self.children_S1[at].long()
-        count = torch.where(states >= ROOT, self.children_S1[at + 1] - first, 0)
-        places = torch.arange(max(1, int(count.max())), device=states.device)
-        real = places < count[..., None]
-        nodes = torch.where(real, first[..., None] + places, ROOT)
-        return Edges(
-            tokens=torch.where(real, self.tokens_S[nodes].long(), -1),
-            nodes=torch.where(real, nodes, NOWHERE),
-        )
+        degrees = self.degrees(states)
+        places = torch.arange(max(1, int(degrees.max())), device=states.device)
+        real = places < degrees[..., None]
+        nodes = torch.where(real, self.first_child(states.clamp(min=ROOT))[..., None] + places, ROOT)
+        return self.tokens_S[nodes].long()
+
+    def edges(self, states_BK: Tensor) -> Edges:
+        """All edges out of ``[B, K]`` states, gathered for each query."""
+        degrees_BK = self.degrees(states_BK)
+        ends_BK = degrees_BK.cumsum(1)
+        count = max(1, int(ends_BK[:, -1].max()))
+        places_BC = torch.arange(count, device=states_BK.device).expand(len(states_BK), -1).contiguous()
+        real_BC = places_BC < ends_BK[:, -1:]
+        parents_BC = torch.searchsorted(ends_BK, places_BC, right=True).clamp(max=states_BK.shape[1] - 1)
+        before_BK = self.first_child(states_BK.clamp(min=ROOT)) - (ends_BK - degrees_BK)
+        nodes_BC = torch.where(real_BC, before_BK.gather(1, parents_BC) + places_BC, ROOT)
+        return Edges(self.tokens_S[nodes_BC].long(), nodes_BC, parents_BC, real_BC)
+
+    def chains(self, states: Tensor) -> Tensor:
+        """From each state down to where there is a choice, or to the last node before a whole code.
+
+        Returns:
+            ``[*, J]`` int64 nodes, the state first, padded with ``NOWHERE``; nothing else for leaves.
+        """
+        found = []
+        nodes = torch.where(self.degrees(states) > 0, states, NOWHERE)
+        while (nodes != NOWHERE).any():
+            found.append(nodes)
+            degrees = self.degrees(nodes)
+            children = torch.where(degrees == 1, self.first_child(nodes.clamp(min=ROOT)), NOWHERE)
+            nodes = torch.where(self.degrees(children) > 0, children, NOWHERE)
+        return torch.stack(found or [nodes], dim=-1)
 
     def step(self, states: Tensor, tokens: Tensor) -> Tensor:
         """Follow one token from each state, by bisection among the children.

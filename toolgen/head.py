@@ -1,0 +1,118 @@
+"""A causal model's output projection, taken apart: states instead of logits, and of the logits only those asked for.
+
+Logits of all tokens are the largest thing a decoder makes (a row takes 0.7 MB at a vocabulary of 175,000), and ranking
+reads a handful of them beside their logarithmic sum. Knows models of transformers; no tries, codes or tools.
+
+Legend: ``B`` rows, ``T`` tokens, ``D`` width, ``n`` states, ``V`` vocabulary, ``A`` tokens asked for.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from toolgen.errors import InputError
+
+_CHUNK = 1 << 20
+"""Logits that are held at once while they are summed up: 4 MB, which a processor's cache takes."""
+
+
+class Head:
+    """The output projection of a model.
+
+    All work on its weights runs inside a call of its module, so that whatever hangs on the call (DeepSpeed's ZeRO-3,
+    accelerate's offloading) has brought them.
+    """
+
+    def __init__(self, model: PreTrainedModel) -> None:
+        """
+        Raises:
+            InputError: The model's logits are no product with its states.
+        """
+        config = model.config.get_text_config()
+        if getattr(config, "final_logit_softcapping", None) is not None:
+            raise InputError(
+                f"This {config.model_type} model bends its logits (final_logit_softcapping), which the decoder cannot "
+                "take apart. Use toolgen.processor.TrieLogitsProcessor with generate."
+            )
+        self._model = model
+        self._module = cast(torch.nn.Module, model.get_output_embeddings())
+
+    def states(self, **inputs: Any) -> Tensor:
+        """Run the model up to the projection: ``[B, T, D]``; ``logits_to_keep`` counts."""
+        with self._calling(lambda states, _weight, _bias: states):
+            return cast(Tensor, self._model(**inputs).logits)
+
+    def logits(self, states_nD: Tensor, tokens_A: Tensor | slice) -> Tensor:
+        """Logits ``[n, A]`` float32 of some tokens, the same for all states; a slice copies no weights."""
+        return self._on_weights(
+            states_nD, lambda states, weight, bias: F.linear(states, weight[tokens_A], _part(bias, tokens_A)).float()
+        )
+
+    def own_logits(self, states_nD: Tensor, tokens_n: Tensor) -> Tensor:
+        """Logits ``[n]`` float32, one token for each state."""
+
+        def product(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            logits_n = torch.einsum("nd,nd->n", states, weight[tokens_n]).float()
+            return logits_n if bias is None else logits_n + bias[tokens_n]
+
+        return self._on_weights(states_nD, product)
+
+    def normalizers(self, states_nD: Tensor) -> Tensor:
+        """Logarithm of the sum of all exponentiated logits, ``[n]`` float32, without holding them all.
+
+        Raises:
+            InputError: A logit is not a number or infinite.
+        """
+
+        def reduce(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+            size = max(1, _CHUNK // max(1, len(states)))
+            parts = [
+                F.linear(states, weight[start : start + size], _part(bias, slice(start, start + size)))
+                .float()
+                .logsumexp(-1)
+                for start in range(0, len(weight), size)
+            ]
+            return torch.stack(parts).logsumexp(0) if len(parts) > 1 else parts[0]
+
+        sums_n = self._on_weights(states_nD, reduce)
+        check_finite(sums_n)
+        return sums_n
+
+    def _on_weights(self, states_nD: Tensor, compute: Callable[[Tensor, Tensor, Tensor | None], Tensor]) -> Tensor:
+        with self._calling(compute):
+            return cast(Tensor, self._module(states_nD))
+
+    @contextmanager
+    def _calling(self, compute: Callable[[Tensor, Tensor, Tensor | None], Tensor]) -> Iterator[None]:
+        """Inside, a call of the module is ``compute(states, weight, bias)``."""
+        module: Any = self._module
+        earlier = module.__dict__.get("forward")
+        module.forward = lambda states: compute(states, module.weight, getattr(module, "bias", None))
+        try:
+            yield
+        finally:
+            if earlier is None:
+                del module.forward
+            else:
+                module.forward = earlier
+
+
+def check_finite(normalizers: Tensor) -> None:
+    """
+    Raises:
+        InputError: One is not a number or infinite, and so was a logit.
+    """
+    if not normalizers.isfinite().all():
+        raise InputError(
+            "The model's logits are not finite, so codes cannot be ranked. Check that its weights were trained and "
+            "loaded whole, and load it in float32 or bfloat16."
+        )
+
+
+def _part(bias: Tensor | None, tokens: Tensor | slice) -> Tensor | None:
+    return None if bias is None else bias[tokens]
