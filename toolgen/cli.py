@@ -1,5 +1,5 @@
-"""``toolgen ...``: the command line. Knows every room and does no work itself. With ``index`` the only file of the
-library that looks at indexing, stages and benchmarks, and only inside functions."""
+"""``toolgen ...``: the command line. Knows every room and does no work itself. With ``index`` and ``bench`` the only
+file of the library that looks at indexing, stages and benchmarks, and only inside functions."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from toolgen import __version__
+from toolgen.bench import benches
 from toolgen.errors import InputError
 from toolgen.files import write_json
 from toolgen.index import indexes
@@ -27,6 +28,7 @@ catalogs = typer.Typer(no_args_is_help=True, help="Look at a catalogue.")
 app.add_typer(importers, name="import")
 app.add_typer(catalogs, name="catalog")
 app.add_typer(indexes, name="index")
+app.add_typer(benches, name="bench")
 app.command("retrieve")(retrieve)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from toolgen.beam import BeamResult, beam_search, rank_atomic
+from toolgen.beam import BeamResult, Normalize, beam_search, rank_atomic
 from toolgen.checkpoint import Artefacts, load_model
 from toolgen.errors import InputError
 from toolgen.retriever import Hit, check_k
@@ -57,6 +57,7 @@ class GenerativeRetriever:
         *,
         beams: int | None = None,
         batch_size: int = 64,
+        normalize: Normalize = "vocab",
         name: str = "generative",
     ) -> None:
         """
@@ -66,6 +67,7 @@ class GenerativeRetriever:
             beams: Width of the beam search; None: as many as results asked for, at least 10. Atomic codes
                 need none.
             batch_size: Queries decoded together.
+            normalize: What probabilities are normalised over; see ``toolgen.beam.Normalize``.
             name: Label in tables.
 
         Raises:
@@ -79,6 +81,7 @@ class GenerativeRetriever:
         self._model = model
         self._beams = beams
         self._batch_size = batch_size
+        self._normalize = normalize
         self._renderer = artefacts.renderer
         codes = artefacts.codes
         self._tokens_N = torch.tensor([sequence[0] for sequence in codes.sequences]) if codes.is_atomic else None
@@ -175,10 +178,18 @@ class GenerativeRetriever:
     def _decode(self, batch: _Batch, k: int, subset: _Subset) -> BeamResult:
         if self._tokens_N is not None:
             return rank_atomic(
-                self._model, batch.input_ids_BT, batch.mask_BT, self._tokens_N, k, code_indices=subset.positions
+                self._model,
+                batch.input_ids_BT,
+                batch.mask_BT,
+                self._tokens_N,
+                k,
+                code_indices=subset.positions,
+                normalize=self._normalize,
             )
         beams = max(k, self._beams if self._beams is not None else 10)
-        return beam_search(self._model, subset.trie, batch.input_ids_BT, batch.mask_BT, beams)
+        return beam_search(
+            self._model, subset.trie, batch.input_ids_BT, batch.mask_BT, beams, normalize=self._normalize
+        )
 
     def _batches(self, prompts: Sequence[list[int]]) -> Iterator[_Batch]:
         """Prompts sorted by length, so that padding stays small."""

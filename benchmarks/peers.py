@@ -1,0 +1,104 @@
+"""The constrained beam search of transformers, as its documentation shows it: the peer of our decoder. Knows token ids
+and models of transformers.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import LogitsProcessorList, PreTrainedModel
+
+from toolgen.beam import NO_CODE, BeamResult
+from toolgen.processor import TrieLogitsProcessor
+from toolgen.trie import TokenTrie
+
+Codes = Sequence[tuple[int, ...]]
+
+
+class DictTrie:
+    """Codes as nested dicts, for ``prefix_allowed_tokens_fn``."""
+
+    def __init__(self, codes: Codes) -> None:
+        self.root: dict[int, Any] = {}
+        for code in codes:
+            node = self.root
+            for token in code:
+                node = node.setdefault(token, {})
+
+    def following(self, prompt_length: int, end_id: int) -> Callable[[int, Tensor], list[int]]:
+        """The function for ``generate``: the tokens that may follow what a beam has generated so far."""
+
+        def allowed(_query: int, row: Tensor) -> list[int]:
+            node = self.root
+            for token in row[prompt_length:].tolist():
+                node = node.get(token, {})
+            return list(node) or [end_id]
+
+        return allowed
+
+
+@torch.inference_mode()
+def generate(
+    model: PreTrainedModel,
+    codes: Codes,
+    input_ids_BT: Tensor,
+    mask_BT: Tensor,
+    beams: int,
+    *,
+    end_id: int,
+    constraint: DictTrie | TokenTrie,
+) -> BeamResult:
+    """``generate`` with the settings whose scores are those of ``toolgen.beam.beam_search``.
+
+    Args:
+        model: In evaluation mode.
+        codes: Codes of one token each, or codes that ``end_id`` closes.
+        input_ids_BT: Prompts, padded on the left.
+        mask_BT: 1 for tokens, 0 for padding.
+        beams: At least 2, and as many results; no more than there are codes.
+        end_id: Closes codes.
+        constraint: A dict trie for ``prefix_allowed_tokens_fn``, or ours for ``TrieLogitsProcessor``.
+    """
+    width = input_ids_BT.shape[1]
+    told: dict[str, Any]
+    if isinstance(constraint, DictTrie):
+        told = {"prefix_allowed_tokens_fn": constraint.following(width, end_id)}
+    else:
+        told = {"logits_processor": LogitsProcessorList([TrieLogitsProcessor(constraint, width, end_id)])}
+    generated: Any = model.generate(
+        input_ids=input_ids_BT,
+        attention_mask=mask_BT,
+        num_beams=beams,
+        num_return_sequences=beams,
+        length_penalty=0.0,
+        early_stopping="never",
+        do_sample=False,
+        max_new_tokens=max(map(len, codes)),
+        eos_token_id=end_id,
+        pad_token_id=end_id,
+        return_dict_in_generate=True,
+        output_scores=True,
+        **told,
+    )
+    positions = {code: position for position, code in enumerate(codes)}
+    lengths = {len(code) for code in codes}
+    found = []
+    for row in generated.sequences[:, width:].tolist():
+        matches = (positions.get(tuple(row[:length])) for length in sorted(lengths) if length <= len(row))
+        found.append(next((match for match in matches if match is not None), NO_CODE))
+    shape = (len(input_ids_BT), beams)
+    return BeamResult(torch.tensor(found).view(shape), generated.sequences_scores.float().cpu().view(shape))
+
+
+def agreement(ours: BeamResult, theirs: BeamResult, tie: float = 1e-5) -> float:
+    """Share of queries with the same codes in the same order; scores closer than ``tie`` count as equal."""
+    same = 0
+    columns = (ours.codes_BK, theirs.codes_BK, ours.scores_BK, theirs.scores_BK)
+    for own, other, own_scores, other_scores in zip(*(column.tolist() for column in columns), strict=True):
+        scores = dict(zip(own, own_scores, strict=True))
+        if scores.keys() == set(other):
+            in_order = (abs(scores[code] - scores[mine]) <= tie for code, mine in zip(other, own, strict=True))
+            equal = (abs(scores[code] - score) <= 10 * tie for code, score in zip(other, other_scores, strict=True))
+            same += all(in_order) and all(equal)
+    return same / len(ours.codes_BK)
