@@ -12,9 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from typer.testing import CliRunner
 
 from toolgen.base import load_base
 from toolgen.checkpoint import Artefacts, load_model, publish
+from toolgen.cli import app
 from toolgen.errors import InputError
 from toolgen.generative import GenerativeRetriever
 from toolgen.indexing import build
@@ -196,6 +198,47 @@ def test_the_command_prints_json_for_every_query(folders: dict[str, Path], tmp_p
     assert [record["query"] for record in records] == ["make", "list users", "delete a key"]
     assert [hit["rank"] for hit in records[0]["tools"]] == [1, 2]
     assert "model" in done.stderr and "total" in done.stderr
+
+
+def test_a_file_is_answered_window_by_window_in_its_own_order(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = [f"{'very ' * (number % 4)}special bucket {number}" for number in range(7)]
+    (tmp_path / "queries.txt").write_text("\n".join(lines))
+    arguments = ["retrieve", "--checkpoint", str(folders["numeric"]), "--file", str(tmp_path / "queries.txt"), "--json"]
+    printed = []
+    for window in (1024, 2):
+        monkeypatch.setattr("toolgen.retrieve._WINDOW", window)
+        done = CliRunner().invoke(app, [*arguments, "--device", "cpu"])
+        assert done.exit_code == 0, done.output
+        printed.append([json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")])
+        assert "7 queries" in done.stderr
+    assert [record["query"] for record in printed[0]] == lines
+    for whole, part in zip(*printed, strict=True):
+        assert [hit["tool"] for hit in whole["tools"]] == [hit["tool"] for hit in part["tools"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"\n  \n", "no query"), (b"make\n\xff\n", "line 2 is not UTF-8 text")]
+)
+def test_a_file_without_queries_is_refused(
+    folders: dict[str, Path], tmp_path: Path, content: bytes, message: str
+) -> None:
+    (tmp_path / "queries.txt").write_bytes(content)
+    arguments = ["retrieve", "--checkpoint", str(folders["atomic"]), "--file", str(tmp_path / "queries.txt")]
+    done = CliRunner().invoke(app, [*arguments, "--device", "cpu"])
+    assert done.exception is not None and message in str(done.exception)
+
+
+def test_the_other_normaliser_is_asked_for_by_name(folders: dict[str, Path]) -> None:
+    scores = {}
+    for normalize in ("vocab", "allowed"):
+        retriever = GenerativeRetriever.load(folders["atomic"], device="cpu", normalize=normalize)
+        scores[normalize] = [hit.score for hit in retriever.search(["make a bucket"], 30)[0]]
+    assert sum(map(math.exp, scores["allowed"])) == pytest.approx(1, abs=1e-4)
+    assert all(exact < other for exact, other in zip(scores["vocab"], scores["allowed"], strict=True))
+    with pytest.raises(InputError, match="'local'"):
+        GenerativeRetriever.load(folders["atomic"], device="cpu", normalize="local")
 
 
 def test_without_a_query_the_command_asks(folders: dict[str, Path]) -> None:

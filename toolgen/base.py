@@ -145,7 +145,13 @@ def _load_embedded(dtype: torch.dtype | str) -> PreTrainedModel:
     logging.set_verbosity_error()
     try:
         loaded: Any = BertLMHeadModel.from_pretrained(
-            _embedded_path(), is_decoder=True, dtype=dtype, output_loading_info=True
+            _embedded_path(),
+            is_decoder=True,
+            # The stages see most queries once: there is nothing to overfit, and dropout costs a quarter of a step.
+            hidden_dropout_prob=0.0,
+            attention_probs_dropout_prob=0.0,
+            dtype=dtype,
+            output_loading_info=True,
         )
     finally:
         logging.set_verbosity(verbosity)

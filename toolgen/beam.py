@@ -171,7 +171,7 @@ def beam_search(
     """
     if beams < 1:
         raise InputError(f"beams={beams}: a beam search needs a width of at least 1.")
-    _check_normalize(normalize)
+    check_normalize(normalize)
     check_input(model, input_ids_BT, attention_mask_BT, code_length=trie.depth, largest_token=trie.largest_token)
     trie = trie.to(model.device)
     width = min(beams, trie.leaf_count)
@@ -225,7 +225,7 @@ def rank_atomic(
     """
     if k < 1:
         raise InputError(f"k={k}: at least one result must be asked for.")
-    _check_normalize(normalize)
+    check_normalize(normalize)
     tokens_N = torch.as_tensor(token_ids_N, dtype=torch.int64)
     if not len(tokens_N) or tokens_N.min() < 0 or len(tokens_N.unique()) < len(tokens_N):
         raise InputError(f"Atomic codes need one token id each, all different; found {len(tokens_N)} code(s).")
@@ -303,7 +303,11 @@ def check_input(
         )
 
 
-def _check_normalize(normalize: str) -> None:
+def check_normalize(normalize: str) -> None:
+    """
+    Raises:
+        InputError: There is no such normaliser.
+    """
     if normalize not in get_args(Normalize):
         raise InputError(f"normalize is {normalize!r}. Allowed are {', '.join(get_args(Normalize))}.")
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from toolgen.beam import BeamResult, Normalize, beam_search, rank_atomic
+from toolgen.beam import BeamResult, Normalize, beam_search, check_normalize, rank_atomic
 from toolgen.checkpoint import Artefacts, load_model
 from toolgen.errors import InputError
 from toolgen.retriever import Hit, check_k
@@ -71,7 +71,7 @@ class GenerativeRetriever:
             name: Label in tables.
 
         Raises:
-            InputError: ``beams`` or ``batch_size`` is below 1.
+            InputError: ``beams`` or ``batch_size`` is below 1, or ``normalize`` unknown.
         """
         if (beams is not None and beams < 1) or batch_size < 1:
             raise InputError(f"beams ({beams}) and batch_size ({batch_size}) must be at least 1.")
@@ -81,6 +81,7 @@ class GenerativeRetriever:
         self._model = model
         self._beams = beams
         self._batch_size = batch_size
+        check_normalize(normalize)
         self._normalize = normalize
         self._renderer = artefacts.renderer
         codes = artefacts.codes
@@ -96,6 +97,7 @@ class GenerativeRetriever:
         device: str | None = None,
         beams: int | None = None,
         batch_size: int = 64,
+        normalize: Normalize = "vocab",
     ) -> "GenerativeRetriever":
         """Load a checkpoint.
 
@@ -104,6 +106,7 @@ class GenerativeRetriever:
             device: Such as ``"cpu"`` or ``"cuda:1"``; None: CUDA when there is one.
             beams: See the constructor.
             batch_size: See the constructor.
+            normalize: See the constructor.
 
         Raises:
             InputError: The folder is no checkpoint, or its parts do not belong together.
@@ -113,7 +116,7 @@ class GenerativeRetriever:
         model = load_model(folder)
         # transformers decorates ``to`` in a way that hides its signature from type checkers.
         model.to(chosen)  # type: ignore[arg-type]
-        return cls(model, artefacts, beams=beams, batch_size=batch_size)
+        return cls(model, artefacts, beams=beams, batch_size=batch_size, normalize=normalize)
 
     def search(
         self,

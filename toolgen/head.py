@@ -24,8 +24,8 @@ _CHUNK = 1 << 20
 class Head:
     """The output projection of a model.
 
-    All work on its weights runs inside a call of its module, so that whatever hangs on the call (DeepSpeed's ZeRO-3,
-    accelerate's offloading) has brought them.
+    All work on its weights runs inside a call of its module, for DeepSpeed's ZeRO-3 brings them when a module is called
+    and takes them away afterwards.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:

@@ -4,9 +4,11 @@
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.markup import escape
@@ -17,7 +19,11 @@ from toolgen.retriever import Hit
 from toolgen.terminal import err, out, progress_bar, report_error, run_app, visible
 
 if TYPE_CHECKING:
+    from toolgen.beam import Normalize
     from toolgen.generative import GenerativeRetriever
+
+_WINDOW = 1024
+"""Queries that are ranked before any is printed: enough to sort them into batches of similar length."""
 
 app = typer.Typer(add_completion=False)
 
@@ -34,6 +40,10 @@ def retrieve(
     beams: Annotated[
         int | None, typer.Option(help="Beam width for codes of several tokens (default: max(k, 10)).")
     ] = None,
+    normalize: Annotated[
+        Literal["vocab", "allowed"],
+        typer.Option(help="vocab: exact. allowed: faster for codes of several tokens, but another scorer."),
+    ] = "vocab",
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: CUDA when there is one).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of tables.")] = False,
 ) -> None:
@@ -45,13 +55,14 @@ def retrieve(
 
       python -m toolgen.retrieve --checkpoint DIR --group s3,ec2 --file queries.txt --json > ranked.jsonl
     """
-    texts = _queries(queries or [], file)
+    if file is not None and str(file) != "-" and not file.is_file():
+        raise InputError(f"{file}: no such file. Give a text file with one query a line, or '-' for stdin.")
     groups = [name.strip() for name in group.split(",") if name.strip()] if group is not None else None
     if groups is not None and not groups:
         raise InputError("--group names no group. Give names separated by commas, such as --group s3,ec2.")
-    retriever = _load(checkpoint, device, beams)
-    if texts:
-        _answer(retriever, texts, k, groups, as_json)
+    retriever = _load(checkpoint, device, beams, normalize)
+    if queries or file is not None:
+        _answer(retriever, chain(queries or [], _lines(file)), k, groups, as_json)
         return
     err.print(f"{len(retriever.artefacts.catalog):,} tools. Type what you need; an empty line or Ctrl-D ends.")
     while line := _ask():
@@ -61,28 +72,29 @@ def retrieve(
             report_error(error)
 
 
-def _queries(arguments: Sequence[str], file: Path | None) -> list[str]:
-    texts = list(arguments)
-    if file is not None:
-        if str(file) != "-" and not file.is_file():
-            raise InputError(f"{file}: no such file. Give a text file with one query a line, or '-' for stdin.")
-        content = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        try:
-            lines = content.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(f"{file}: not UTF-8 text ({error.reason} at byte {error.start}). Convert it.") from error
-        found = [line.strip() for line in lines.splitlines() if line.strip()]
-        if not found:
-            raise InputError(f"{file}: no query. At least one line that is not blank is needed.")
-        texts += found
-    return texts
+def _lines(file: Path | None) -> Iterator[str]:
+    """The lines of a text file that are not blank, read as they are asked for."""
+    if file is None:
+        return
+    with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as stream:
+        count = 0
+        for number, raw in enumerate(stream, start=1):
+            try:
+                line = raw.decode("utf-8").strip()
+            except UnicodeDecodeError as error:
+                raise InputError(f"{file}: line {number} is not UTF-8 text ({error.reason}). Convert it.") from error
+            if line:
+                count += 1
+                yield line
+    if not count:
+        raise InputError(f"{file}: no query. At least one line that is not blank is needed.")
 
 
-def _load(checkpoint: Path, device: str | None, beams: int | None) -> "GenerativeRetriever":
+def _load(checkpoint: Path, device: str | None, beams: int | None, normalize: "Normalize") -> "GenerativeRetriever":
     with err.status("Loading the model"):
         from toolgen.generative import GenerativeRetriever
 
-        return GenerativeRetriever.load(checkpoint, device=device, beams=beams)
+        return GenerativeRetriever.load(checkpoint, device=device, beams=beams, normalize=normalize)
 
 
 def _ask() -> str:
@@ -93,20 +105,26 @@ def _ask() -> str:
 
 
 def _answer(
-    retriever: "GenerativeRetriever", texts: Sequence[str], k: int, groups: Sequence[str] | None, as_json: bool
+    retriever: "GenerativeRetriever", texts: Iterable[str], k: int, groups: Sequence[str] | None, as_json: bool
 ) -> None:
+    """Rank and print window by window, so that a long file shows its first answers soon and is never held whole."""
     started = time.perf_counter()
+    done, model_seconds, remaining = 0, 0.0, iter(texts)
     with progress_bar("Ranking") as progress:
-        answers = retriever.search(texts, k, groups=groups, progress=progress)
+        while window := list(islice(remaining, _WINDOW)):
+            answers = retriever.search(
+                window, k, groups=groups, progress=lambda part, _, before=done: progress(before + part, None)
+            )
+            for text, hits in zip(window, answers, strict=True):
+                if as_json:
+                    out.file.write(json.dumps(_record(text, hits), ensure_ascii=False) + "\n")
+                else:
+                    out.print(_table(retriever, text, hits))
+            done += len(window)
+            model_seconds += retriever.model_seconds
     total = time.perf_counter() - started
-    for text, hits in zip(texts, answers, strict=True):
-        if as_json:
-            out.file.write(json.dumps(_record(text, hits), ensure_ascii=False) + "\n")
-        else:
-            out.print(_table(retriever, text, hits))
     err.print(
-        f"{len(texts)} quer{'y' if len(texts) == 1 else 'ies'}: model {retriever.model_seconds * 1e3:,.1f} ms, "
-        f"total {total * 1e3:,.1f} ms"
+        f"{done:,} quer{'y' if done == 1 else 'ies'}: model {model_seconds * 1e3:,.1f} ms, total {total * 1e3:,.1f} ms"
     )
 
 
