@@ -2,21 +2,24 @@
 
     toolgen bench decode --tools tools.jsonl.gz --batch 1,16,64 --beams 5,50
 
-The language model has random weights, since a decoder's time does not depend on what they say; its vocabulary is filled
-up to Llama-3's size, so that the head is as large as today's heads are. All methods of a cell take turns, so that a
-busy machine slows them alike; figures are medians.
+The language model has random weights, and its vocabulary is filled up to Llama-3's size, so that the head is as large
+as today's heads are. What a search reads depends a little on what a model says: random weights say everything alike,
+which keeps all beams alive to the end. All methods of a cell take turns, so that a busy machine slows them alike;
+figures are medians. ``forwards`` is what our search reads, read again without searching: the layers, and for codes of
+several tokens under ``vocab`` the product with the whole head; for codes of one token the layers alone.
 
 Legend: ``B`` queries, ``K`` beams, ``T`` prompt tokens.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice, product
 from random import Random
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -29,7 +32,7 @@ import toolgen.beam
 from toolgen.base import load_tokenizer
 from toolgen.beam import BeamResult, Normalize, beam_search, positions, rank_atomic
 from toolgen.benchmarks.bm25 import BM25Retriever
-from toolgen.benchmarks.peers import DictTrie, agreement, generate
+from toolgen.benchmarks.peers import DictTrie, Generate, agreement
 from toolgen.codebook import TokenCodes
 from toolgen.embeddings import TextEmbedder, load_encoder
 from toolgen.errors import InputError, require
@@ -56,7 +59,7 @@ LONGEST_PROMPT = 32
 K = 10
 """Answers asked of retrievers and of atomic codes."""
 
-Method = Callable[[], BeamResult | None]
+Method = Callable[[], object]
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ def compare(catalog: ToolCatalog, settings: Settings) -> list[Row]:
             rows += measure_cell(world, model, name, size, width, settings.peer, settings.repeats)
             progress(done + 1, len(cells))
     if settings.retrievers:
-        rows += measure_retrievers(world, settings.batches, settings.repeats)
+        rows += measure_retrievers(world, settings.batches, settings.repeats, model.device)
     shape = f"{settings.trunk} trunk, {len(catalog):,} tools, {model.config.vocab_size:,} rows, {settings.dtype}"
     out.print(_table(rows, f"Milliseconds a query; {shape}, {settings.device}"))
     for name, trie in world.tries.items():
@@ -147,40 +150,34 @@ def measure_cell(
     codes, trie = world.codes[scheme], world.tries[scheme].to(model.device)
     input_ids_BT, mask_BT = _batch(world.prompts[:batch], codes.end_id, model.device)
     methods: dict[str, Method] = {}
-    if codes.is_atomic:
-        tokens_N = torch.tensor([sequence[0] for sequence in codes.sequences])
-        for normalize, suffix in _NORMALIZERS:
-            methods["toolgen" + suffix] = _atomic(model, input_ids_BT, mask_BT, tokens_N, beams, normalize)
-        methods["forwards"] = methods["forwards-allowed"] = _forward(model, input_ids_BT, mask_BT)
-    else:
-        for normalize, suffix in _NORMALIZERS:
-            methods["toolgen" + suffix] = _beam(model, trie, input_ids_BT, mask_BT, beams, normalize)
-            methods["forwards" + suffix] = _replay(model, trie, input_ids_BT, mask_BT, beams, normalize)
+    results: dict[str, BeamResult] = {}
+    for normalize, suffix in _NORMALIZERS:
+        if codes.is_atomic:
+            tokens_N = torch.tensor([sequence[0] for sequence in codes.sequences])
+            ours = partial(rank_atomic, model, input_ids_BT, mask_BT, tokens_N, beams, normalize=normalize)
+            methods["forwards" + suffix] = _forward(model, input_ids_BT, mask_BT)
+        else:
+            ours = partial(beam_search, model, trie, input_ids_BT, mask_BT, beams, normalize=normalize)
+            methods["forwards" + suffix] = _replay(model, input_ids_BT, mask_BT, ours)
+        methods["toolgen" + suffix] = ours
+        if normalize == "vocab":
+            results["toolgen"] = ours()
     if peer:
         for name, constraint in (("toolgen-processor", trie), ("transformers-trie", DictTrie(codes.sequences))):
-            methods[name] = _peer(model, codes, input_ids_BT, mask_BT, beams, constraint)
-    seconds, results = take_turns(methods, repeats)
+            generate = Generate(model, codes.sequences, codes.end_id, constraint)
+            methods[name] = partial(generate, input_ids_BT, mask_BT, beams)
+            results[name] = generate.result(input_ids_BT, mask_BT, beams)
+    theirs = results.pop("transformers-trie", None)
+    agreed = {name: agreement(result, theirs) for name, result in results.items()} if theirs is not None else {}
+    seconds = take_turns(methods, repeats, model.device)
     rows = []
-    for name in methods:
-        forwards = seconds.get("forwards-allowed" if name.endswith("-allowed") else "forwards")
-        theirs = results.get("transformers-trie")
-        # The other scorer finds other codes, and is not meant to agree.
-        result = results[name] if not name.endswith("-allowed") else None
-        rows.append(
-            Row(
-                scheme,
-                batch,
-                beams,
-                name,
-                seconds[name] * 1e3 / batch,
-                seconds[name] / forwards if forwards else None,
-                agreement(result, theirs) if result is not None and theirs is not None else None,
-            )
-        )
+    for name, taken in seconds.items():
+        forwards = seconds["forwards-allowed" if name.endswith("-allowed") else "forwards"]
+        rows.append(Row(scheme, batch, beams, name, taken * 1e3 / batch, taken / forwards, agreed.get(name)))
     return rows
 
 
-def measure_retrievers(world: World, batches: Sequence[int], repeats: int) -> list[Row]:
+def measure_retrievers(world: World, batches: Sequence[int], repeats: int, device: torch.device) -> list[Row]:
     """FAISS, flat and HNSW, and BM25 over the tools' documents; the time includes encoding the query."""
     faiss = require("faiss", purpose="The benchmark", pip_name="faiss-cpu")
     with progress_bar("Embedding documents") as progress:
@@ -189,7 +186,7 @@ def measure_retrievers(world: World, batches: Sequence[int], repeats: int) -> li
     hnsw = faiss.IndexHNSWFlat(vectors_ND.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
     for index in (flat, hnsw):
         index.add(vectors_ND)
-    encoder = load_encoder("embedded", purpose="The benchmark")
+    encoder = load_encoder("embedded", purpose="The benchmark", device=str(device))
     lexical = BM25Retriever(world.catalog)
     count = min(K, len(world.catalog))
 
@@ -202,13 +199,14 @@ def measure_retrievers(world: World, batches: Sequence[int], repeats: int) -> li
     rows = []
     for batch in batches:
         texts = world.texts[:batch]
-        seconds, _ = take_turns(
+        seconds = take_turns(
             {
-                "faiss-flat": lambda texts=texts: flat.search(encoded(texts), count) and None,  # type: ignore[misc]
-                "faiss-hnsw": lambda texts=texts: hnsw.search(encoded(texts), count) and None,  # type: ignore[misc]
-                "bm25": lambda texts=texts: lexical.search(texts, count) and None,  # type: ignore[misc]
+                "faiss-flat": lambda texts=texts: flat.search(encoded(texts), count),  # type: ignore[misc]
+                "faiss-hnsw": lambda texts=texts: hnsw.search(encoded(texts), count),  # type: ignore[misc]
+                "bm25": lambda texts=texts: lexical.search(texts, count),  # type: ignore[misc]
             },
             repeats,
+            device,
         )
         rows += [Row("", batch, count, name, taken * 1e3 / batch, None, None) for name, taken in seconds.items()]
     vectors_BD = encoded(world.texts)
@@ -218,47 +216,21 @@ def measure_retrievers(world: World, batches: Sequence[int], repeats: int) -> li
     return rows
 
 
-def take_turns(methods: Mapping[str, Method], repeats: int) -> tuple[dict[str, float], dict[str, BeamResult | None]]:
-    """Median seconds of each method over ``repeats`` turns, and its result; the first turn does not count."""
+def take_turns(methods: Mapping[str, Method], repeats: int, device: torch.device) -> dict[str, float]:
+    """Median seconds of each method over ``repeats`` turns; one turn before them does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in methods}
-    results: dict[str, BeamResult | None] = {}
     for turn in range(repeats + 1):
         for name, method in methods.items():
             started = time.perf_counter()
-            results[name] = method()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
+            method()
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
             if turn:
                 seconds[name].append(time.perf_counter() - started)
-    return {name: median(taken) for name, taken in seconds.items()}, results
+    return {name: median(taken) for name, taken in seconds.items()}
 
 
 _NORMALIZERS: tuple[tuple[Normalize, str], ...] = (("vocab", ""), ("allowed", "-allowed"))
-
-
-def _atomic(
-    model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, tokens_N: Tensor, k: int, normalize: Normalize
-) -> Method:
-    return lambda: rank_atomic(model, input_ids_BT, mask_BT, tokens_N, k, normalize=normalize)
-
-
-def _beam(
-    model: PreTrainedModel, trie: TokenTrie, input_ids_BT: Tensor, mask_BT: Tensor, beams: int, normalize: Normalize
-) -> Method:
-    return lambda: beam_search(model, trie, input_ids_BT, mask_BT, beams, normalize=normalize)
-
-
-def _peer(
-    model: PreTrainedModel,
-    codes: TokenCodes,
-    input_ids_BT: Tensor,
-    mask_BT: Tensor,
-    beams: int,
-    constraint: DictTrie | TokenTrie,
-) -> Method:
-    return lambda: generate(
-        model, codes.sequences, input_ids_BT, mask_BT, beams, end_id=codes.end_id, constraint=constraint
-    )
 
 
 def _forward(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor) -> Method:
@@ -277,48 +249,35 @@ def _forward(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor) -> M
     return run
 
 
-class _Recorder(toolgen.beam._Rows):
-    """Rows that remember what they read."""
+def _replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, search: Method) -> Method:
+    """What a search reads and normalises, again, without searching."""
+    steps: list[tuple[tuple[Tensor, ...] | None, int]] = []
 
-    reads: list[tuple[Tensor, Tensor, Tensor]]
+    class Rows(toolgen.beam._Rows):
+        def read(self, *read: Tensor) -> Tensor:
+            steps.append((read, 0))
+            return super().read(*read)
 
-    def read(self, tokens_BQ: Tensor, depths_BQ: Tensor, seen_BQS: Tensor) -> Tensor:
-        """As above."""
-        self.reads.append((tokens_BQ, depths_BQ, seen_BQS))
-        return super().read(tokens_BQ, depths_BQ, seen_BQS)
+    class RecordingHead(Head):
+        def normalizers(self, states_nD: Tensor) -> Tensor:
+            steps.append((None, len(states_nD)))
+            return super().normalizers(states_nD)
 
-
-def _replay(
-    model: PreTrainedModel, trie: TokenTrie, input_ids_BT: Tensor, mask_BT: Tensor, beams: int, normalize: Normalize
-) -> Method:
-    """What a search reads, read again without searching: the layers, and under ``vocab`` the whole head as well."""
-    _Recorder.reads = reads = []
-    with _recording():
-        beam_search(model, trie, input_ids_BT, mask_BT, beams, normalize=normalize)
+    with patch.multiple(toolgen.beam, _Rows=Rows, Head=RecordingHead):
+        search()
 
     @torch.inference_mode()
     def run() -> None:
         head = Head(model)
         rows = toolgen.beam._Rows(model, head, input_ids_BT, mask_BT.bool())
         states = rows.prefill()
-        if normalize == "vocab":
-            head.normalizers(states.flatten(0, 1))
-        for read in reads:
-            states = rows.read(*read)
-            if normalize == "vocab":
-                head.normalizers(states.flatten(0, 1))
+        for read, count in steps:
+            if read is not None:
+                states = rows.read(*read)
+            else:
+                head.normalizers(states.flatten(0, 1)[:count])
 
     return run
-
-
-@contextmanager
-def _recording() -> Iterator[None]:
-    plain = toolgen.beam._Rows
-    toolgen.beam._Rows = _Recorder  # type: ignore[misc]
-    try:
-        yield
-    finally:
-        toolgen.beam._Rows = plain  # type: ignore[misc]
 
 
 def _world(catalog: ToolCatalog, schemes: Sequence[str], queries: int) -> World:

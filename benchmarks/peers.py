@@ -3,6 +3,8 @@ and models of transformers.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -38,57 +40,71 @@ class DictTrie:
         return allowed
 
 
-@torch.inference_mode()
-def generate(
-    model: PreTrainedModel,
-    codes: Codes,
-    input_ids_BT: Tensor,
-    mask_BT: Tensor,
-    beams: int,
-    *,
-    end_id: int,
-    constraint: DictTrie | TokenTrie,
-) -> BeamResult:
+@dataclass(frozen=True)
+class Generate:
     """``generate`` with the settings whose scores are those of ``toolgen.beam.beam_search``.
 
-    Args:
+    Attributes:
         model: In evaluation mode.
         codes: Codes of one token each, or codes that ``end_id`` closes.
-        input_ids_BT: Prompts, padded on the left.
-        mask_BT: 1 for tokens, 0 for padding.
-        beams: At least 2, and as many results; no more than there are codes.
         end_id: Closes codes.
         constraint: A dict trie for ``prefix_allowed_tokens_fn``, or ours for ``TrieLogitsProcessor``.
     """
-    width = input_ids_BT.shape[1]
-    told: dict[str, Any]
-    if isinstance(constraint, DictTrie):
-        told = {"prefix_allowed_tokens_fn": constraint.following(width, end_id)}
-    else:
-        told = {"logits_processor": LogitsProcessorList([TrieLogitsProcessor(constraint, width, end_id)])}
-    generated: Any = model.generate(
-        input_ids=input_ids_BT,
-        attention_mask=mask_BT,
-        num_beams=beams,
-        num_return_sequences=beams,
-        length_penalty=0.0,
-        early_stopping="never",
-        do_sample=False,
-        max_new_tokens=max(map(len, codes)),
-        eos_token_id=end_id,
-        pad_token_id=end_id,
-        return_dict_in_generate=True,
-        output_scores=True,
-        **told,
-    )
-    positions = {code: position for position, code in enumerate(codes)}
-    lengths = {len(code) for code in codes}
-    found = []
-    for row in generated.sequences[:, width:].tolist():
-        matches = (positions.get(tuple(row[:length])) for length in sorted(lengths) if length <= len(row))
-        found.append(next((match for match in matches if match is not None), NO_CODE))
-    shape = (len(input_ids_BT), beams)
-    return BeamResult(torch.tensor(found).view(shape), generated.sequences_scores.float().cpu().view(shape))
+
+    model: PreTrainedModel
+    codes: Codes
+    end_id: int
+    constraint: DictTrie | TokenTrie
+
+    @torch.inference_mode()
+    def __call__(self, input_ids_BT: Tensor, mask_BT: Tensor, beams: int, *, scores: bool = False) -> Any:
+        """What ``generate`` gives for prompts padded on the left.
+
+        Args:
+            input_ids_BT: The prompts.
+            mask_BT: 1 for tokens, 0 for padding.
+            beams: At least 2, and as many results; no more than there are codes.
+            scores: Keep the scores, which costs time and memory.
+        """
+        width = input_ids_BT.shape[1]
+        told: dict[str, Any]
+        if isinstance(self.constraint, DictTrie):
+            told = {"prefix_allowed_tokens_fn": self.constraint.following(width, self.end_id)}
+        else:
+            processor = TrieLogitsProcessor(self.constraint, width, self.end_id)
+            told = {"logits_processor": LogitsProcessorList([processor])}
+        model: Any = self.model
+        return model.generate(
+            input_ids=input_ids_BT,
+            attention_mask=mask_BT,
+            num_beams=beams,
+            num_return_sequences=beams,
+            length_penalty=0.0,
+            early_stopping="never",
+            do_sample=False,
+            max_new_tokens=self._longest,
+            eos_token_id=self.end_id,
+            pad_token_id=self.end_id,
+            return_dict_in_generate=True,
+            output_scores=scores,
+            **told,
+        )
+
+    def result(self, input_ids_BT: Tensor, mask_BT: Tensor, beams: int) -> BeamResult:
+        """The codes that it finds, with their scores."""
+        generated = self(input_ids_BT, mask_BT, beams, scores=True)
+        positions = {code: position for position, code in enumerate(self.codes)}
+        lengths = sorted({len(code) for code in self.codes})
+        found = []
+        for row in generated.sequences[:, input_ids_BT.shape[1] :].tolist():
+            matches = (positions.get(tuple(row[:length])) for length in lengths if length <= len(row))
+            found.append(next((match for match in matches if match is not None), NO_CODE))
+        shape = (len(input_ids_BT), beams)
+        return BeamResult(torch.tensor(found).view(shape), generated.sequences_scores.float().cpu().view(shape))
+
+    @cached_property
+    def _longest(self) -> int:
+        return max(map(len, self.codes))
 
 
 def agreement(ours: BeamResult, theirs: BeamResult, tie: float = 1e-5) -> float:

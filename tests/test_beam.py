@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny_models import CONTEXT, MODELS, PAD, VOCABULARY, tiny_model
+from tiny_models import CONTEXT, MODELS, PAD, VOCABULARY, tiny_model, watch
 from torch import Tensor
 from transformers import BertConfig, BertLMHeadModel, LlamaForCausalLM, LogitsProcessorList, PreTrainedModel
 
@@ -236,8 +236,7 @@ def test_a_chain_is_read_in_one_forward_and_under_allowed_none_before_an_end(
 ) -> None:
     codes = [(3, 4, 5, 6, 7, 8, END), (3, 4, 5, 6, 9, 10, 11, END)]
     calls: list[int] = []
-    forward = LlamaForCausalLM.forward
-    monkeypatch.setattr(LlamaForCausalLM, "forward", lambda *a, **k: calls.append(1) or forward(*a, **k))
+    watch(monkeypatch, tiny_model(), lambda: calls.append(1))
     beam_search(tiny_model(), TokenTrie.from_codes(codes), *prompts([5, 3]), 2, normalize=normalize)
     assert len(calls) == forwards, "prompt, four tokens, and the rest of both codes together"
 
@@ -357,9 +356,8 @@ def test_no_hallucinated_code_in_ten_thousand_decodes() -> None:
 def test_search_stops_once_no_prefix_can_enter(monkeypatch: pytest.MonkeyPatch) -> None:
     """One long code that is out of the race must not cost its length in forwards."""
     model = tiny_model()
-    calls = []
-    forward = LlamaForCausalLM.forward
-    monkeypatch.setattr(LlamaForCausalLM, "forward", lambda *a, **k: calls.append(1) or forward(*a, **k))
+    calls: list[int] = []
+    watch(monkeypatch, model, lambda: calls.append(1))
     ids_BT, mask_BT = prompts([5, 3])
     ranked = rank_atomic(model, ids_BT[:1], mask_BT[:1], list(range(FIRST, VOCABULARY)), VOCABULARY - FIRST).codes_BK[0]
     best, worst = (int(code) + FIRST for code in (ranked[0], ranked[-1]))
@@ -385,7 +383,7 @@ def test_search_stops_once_no_prefix_can_enter(monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 def test_bad_input_before_any_compute(decode: str, change: dict, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(LlamaForCausalLM, "forward", lambda *a, **k: pytest.fail("computed before the check"))
+    watch(monkeypatch, tiny_model(), lambda: pytest.fail("computed before the check"))
     ids_BT, mask_BT = prompts(change.get("lengths", [3, 5]))
     ids_BT = change.get("ids", ids_BT)
     mask_BT = torch.ones_like(ids_BT) if "ids" in change else mask_BT.flip(1) if "right" in change else mask_BT

@@ -1,7 +1,9 @@
 """Random models of a few architectures, small enough to be run in every test."""
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, wraps
 
+import pytest
 import torch
 from transformers import (
     BertConfig,
@@ -34,3 +36,15 @@ def tiny_model(kind: str = "llama", tied: bool = False, seed: int = 0) -> PreTra
     if kind == "bert":
         return BertLMHeadModel(BertConfig(**common, **layers, is_decoder=True)).eval()
     return GPT2LMHeadModel(GPT2Config(**common, n_embd=32, n_layer=2, n_head=4, n_positions=CONTEXT)).eval()
+
+
+def watch(monkeypatch: pytest.MonkeyPatch, model: PreTrainedModel, seen: Callable[[], object]) -> None:
+    """Have ``seen`` called before every forward of the model's class."""
+    forward = type(model).forward
+
+    @wraps(forward)
+    def watched(*arguments: object, **keys: object) -> object:
+        seen()
+        return forward(*arguments, **keys)
+
+    monkeypatch.setattr(type(model), "forward", watched)

@@ -7,6 +7,8 @@ attention, SpecInfer, arXiv 2305.09781): no continuation sees another.
 Legend: ``B`` rows, ``Q`` tokens that look, ``S`` tokens that are looked at.
 """
 
+import inspect
+
 import torch
 from torch import Tensor
 from transformers import PreTrainedModel
@@ -30,38 +32,53 @@ def segments_seen(segments_BT: Tensor) -> Tensor:
     return before_TT & ((looked_at_B1T == PROMPT) | (looked_at_B1T == looking_BT1))
 
 
-def explicit_mask(model: PreTrainedModel, seen_BQS: Tensor, longest: int) -> Tensor:
-    """The mask ``[B, 1, Q, S]`` in the form that the model's attention takes.
+def check_side_by_side(model: PreTrainedModel, longest: int) -> None:
+    """Check that several continuations can stand in one row of a model.
 
     Args:
         model: A decoder of transformers.
-        seen_BQS: True where a token sees another.
-        longest: Tokens of the longest text that any token sees, itself included.
+        longest: Tokens of prompt and continuation together.
 
     Raises:
-        InputError: The model's layers keep a state instead of looking at tokens, see less than ``longest`` tokens, or
-            run by an attention that takes no mask.
+        InputError: The model tells distances by places in the row, its layers keep a state instead of looking at tokens
+            or look less than ``longest`` back, or its attention takes no mask.
     """
     config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ())
-    if getattr(model, "_is_stateful", False) or kinds - {"full_attention", "sliding_attention"}:
+    kind = config.model_type
+    if getattr(config, "alibi", False) or "position_ids" not in inspect.signature(type(model).forward).parameters:
         raise InputError(
-            f"Several continuations of one prompt need attention in every layer, and this {config.model_type} model "
-            "has layers of another kind. Use a model with plain attention."
+            f"This {kind} model takes no positions and tells distances by places in the row, where several "
+            "continuations of one prompt stand side by side. Use a model with position ids, such as Llama or GPT-2."
         )
-    window = getattr(config, "sliding_window", None)
-    if "sliding_attention" in kinds and window is not None and longest > window:
+    layers = {*(getattr(config, "layer_types", None) or ()), *(getattr(config, "attention_layers", None) or ())}
+    if getattr(model, "_is_stateful", False) or layers - {"full_attention", "sliding_attention", "global", "local"}:
         raise InputError(
-            f"Prompt and code take {longest} tokens, and some layers of this {config.model_type} model see {window} "
-            "back. Shorten the text, or use a model without sliding windows."
+            f"Several continuations of one prompt need attention in every layer, and this {kind} model has layers of "
+            "another kind. Use a model with plain attention."
         )
-    implementation = config._attn_implementation
+    windows = [getattr(config, name, None) for name in ("sliding_window", "window_size")]
+    window = min((size for size in windows if isinstance(size, int)), default=longest)
+    if longest > window and (not layers or layers & {"sliding_attention", "local"}):
+        raise InputError(
+            f"Prompt and code take {longest} tokens, and layers of this {kind} model look {window} back. Shorten the "
+            "text, or use a model without such windows."
+        )
+    if config._attn_implementation not in ("sdpa", "eager"):
+        raise InputError(
+            f"The attention {config._attn_implementation!r} takes no mask of its own. Load the model with "
+            "attn_implementation='sdpa'."
+        )
+
+
+def explicit_mask(model: PreTrainedModel, seen_BQS: Tensor) -> Tensor:
+    """The mask ``[B, 1, Q, S]`` in the form that the model's attention takes.
+
+    Args:
+        model: Has passed ``check_side_by_side``.
+        seen_BQS: True where a token sees another.
+    """
     mask_B1QS = seen_BQS[:, None]
-    if implementation == "sdpa":
+    if model.config.get_text_config()._attn_implementation == "sdpa":
         return mask_B1QS
-    if implementation == "eager":
-        hidden = torch.finfo(model.dtype).min
-        return torch.zeros(mask_B1QS.shape, dtype=model.dtype, device=mask_B1QS.device).masked_fill(~mask_B1QS, hidden)
-    raise InputError(
-        f"The attention {implementation!r} takes no mask of its own. Load the model with attn_implementation='sdpa'."
-    )
+    hidden = torch.finfo(model.dtype).min
+    return torch.zeros(mask_B1QS.shape, dtype=model.dtype, device=mask_B1QS.device).masked_fill(~mask_B1QS, hidden)

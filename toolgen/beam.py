@@ -6,7 +6,7 @@ serves any code, ``rank_atomic`` codes of one token.
 
 A query is one row of the model, whatever the number of its beams: the running prefixes are continuations of one prompt
 side by side (``toolgen.attention``), so the prompt's keys and values are there once and nothing is reordered. Of the
-logits only those of allowed tokens and the normaliser are ever made (``toolgen.head``).
+logits only those of tokens that some beam allows are made, and the normaliser (``toolgen.head``).
 
 Legend: ``B`` queries, ``T`` prompt tokens, ``K`` beams, ``S`` tokens seen so far, ``Q`` tokens fed at once, ``J`` nodes
 of the longest chain, ``C`` candidates of a query, ``D`` width, ``n`` tokens fed, over all queries, ``N`` codes.
@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from toolgen.attention import explicit_mask
+from toolgen.attention import check_side_by_side, explicit_mask
 from toolgen.errors import InputError
 from toolgen.head import Head, check_finite
 from toolgen.trie import NOWHERE, ROOT, Edges, TokenTrie, code_mask
@@ -100,7 +100,6 @@ class _Rows:
         self._input_ids_BT = input_ids_BT
         self.mask_BT = mask_BT
         self._lengths_B = mask_BT.sum(-1)
-        self._longest = int(self._lengths_B.max())
         # Without the configuration every layer keeps all tokens, which the masks count on.
         self._cache = DynamicCache()
 
@@ -123,10 +122,9 @@ class _Rows:
             depths_BQ: Tokens of the code before each.
             seen_BQS: What each sees of the row, these tokens included.
         """
-        longest = self._longest + int(depths_BQ.max()) + 1
         return self._head.states(
             input_ids=tokens_BQ,
-            attention_mask=explicit_mask(self._model, seen_BQS, longest),
+            attention_mask=explicit_mask(self._model, seen_BQS),
             position_ids=self._lengths_B[:, None] + depths_BQ,
             past_key_values=self._cache,
             use_cache=True,
@@ -173,9 +171,10 @@ def beam_search(
         raise InputError(f"beams={beams}: a beam search needs a width of at least 1.")
     check_normalize(normalize)
     check_input(model, input_ids_BT, attention_mask_BT, code_length=trie.depth, largest_token=trie.largest_token)
+    head = Head(model)
+    head.check_linear()
     trie = trie.to(model.device)
     width = min(beams, trie.leaf_count)
-    head = Head(model)
     rows = _Rows(model, head, input_ids_BT.to(model.device), attention_mask_BT.to(model.device).bool())
 
     depth = 0
@@ -183,12 +182,15 @@ def beam_search(
     found = _pad(BeamResult(running.nodes_BK[:, :0], running.scores_BK[:, :0]), width)
     while True:
         candidates = _extend(trie, head, running, normalize)
-        found = _collect(found, candidates)
-        running = _prune(trie, running, candidates, width)
         depth += 1
-        best_B, worst_found_B = running.scores_BK[:, 0], found.scores_BK[:, -1]
-        # Log p is never positive, so a prefix only loses. At equal scores it may still enter by its code's position.
-        if not ((best_B >= worst_found_B) & (best_B > -torch.inf)).any():
+        if depth >= trie.shortest:
+            found = _collect(found, candidates)
+            candidates = _unfinished(candidates)
+        if depth == trie.depth:
+            return _pad(found, beams)
+        running = _prune(running, candidates, width)
+        running = _hopeful(running, found)
+        if not (running.nodes_BK != NOWHERE).any():
             return _pad(found, beams)
         running = _read_on(trie, head, rows, running, depth, normalize)
 
@@ -237,6 +239,7 @@ def rank_atomic(
     tokens_N, indices_N = tokens_N.cpu()[indices_N], indices_N.to(model.device)
 
     head = Head(model)
+    head.check_linear()
     mask_BT = attention_mask_BT.to(model.device).long()
     states_BD = head.states(
         input_ids=input_ids_BT.to(model.device),
@@ -301,6 +304,8 @@ def check_input(
             f"This {config.model_type} model attends in both directions and cannot decode codes of {code_length} "
             "tokens. Load it with is_decoder=True, or use the scheme atomic."
         )
+    if code_length > 1:
+        check_side_by_side(model, longest + code_length - 1)
 
 
 def check_normalize(normalize: str) -> None:
@@ -345,8 +350,9 @@ def _judged(
         certain_n = torch.zeros(len(nodes_n), device=nodes_n.device)
         return certain_n, certain_n
     normalizers_n = head.normalizers(states_nD)
-    logits_n = head.own_logits(states_nD, trie.tokens_S[trie.first_child(nodes_n)].long())
-    return normalizers_n, logits_n - normalizers_n
+    logits_n = head.own_logits(states_nD, trie.tokens_S.take(trie.first_child(nodes_n)).long())
+    # Two products give the two, and rounding must not make a probability larger than 1.
+    return normalizers_n, (logits_n - normalizers_n).clamp(max=0)
 
 
 def _extend(trie: TokenTrie, head: Head, running: _Prefixes, normalize: Normalize) -> _Candidates:
@@ -354,29 +360,25 @@ def _extend(trie: TokenTrie, head: Head, running: _Prefixes, normalize: Normaliz
     edges = trie.edges(running.nodes_BK)
     at_BC = edges.parents
     sure_BK = running.chains_BKJ.gather(2, running.places_BK[..., None])[..., 0]
-    chosen_BC = edges.real & (trie.degrees(running.nodes_BK) > 1).gather(1, at_BC)
-    scores_BC = torch.where(chosen_BC, _choices(head, running, edges, chosen_BC, normalize), sure_BK.gather(1, at_BC))
+    scores_BC = torch.where(edges.alone, sure_BK.gather(1, at_BC), _choices(head, running, edges, normalize))
     return _Candidates(
         scores_BC=(running.scores_BK.gather(1, at_BC) + scores_BC).masked_fill(~edges.real, -torch.inf),
         nodes_BC=edges.nodes,
-        codes_BC=torch.where(edges.real, trie.codes_S[edges.nodes].long(), NO_CODE),
+        codes_BC=trie.codes_S.take(edges.nodes).long(),
         prefixes_BC=at_BC,
     )
 
 
-def _choices(head: Head, running: _Prefixes, edges: Edges, chosen_BC: Tensor, normalize: Normalize) -> Tensor:
-    """Log p ``[B, C]`` of the chosen edges, which lead out of nodes with a choice; anything elsewhere."""
-    if not chosen_BC.any():
-        return torch.zeros_like(edges.nodes, dtype=torch.float32)
+def _choices(head: Head, running: _Prefixes, edges: Edges, normalize: Normalize) -> Tensor:
+    """Log p ``[B, C]`` of the edges out of nodes with a choice; anything elsewhere."""
     # Beams allow much the same tokens: one product with all of them costs less than to copy the rows of each beam's.
-    tokens_A, letters_BC = _distinct(edges.tokens.masked_fill(~chosen_BC, int(edges.tokens[chosen_BC][0])))
-    batch, beams = running.nodes_BK.shape
-    logits_BL = head.logits(running.states_BKD.flatten(0, 1), tokens_A).view(batch, -1)
+    tokens_A, letters_BC = _distinct(edges.tokens.clamp(min=0))
+    logits_BL = head.logits(running.states_BKD.flatten(0, 1), tokens_A).view(len(running.nodes_BK), -1)
     logits_BC = logits_BL.gather(1, edges.parents * len(tokens_A) + letters_BC)
     if normalize == "vocab":
-        return logits_BC - running.normalizers_BK.gather(1, edges.parents)
-    logits_BC = logits_BC.masked_fill(~chosen_BC, -torch.inf)
-    none_BK = torch.full((batch, beams), -torch.inf, device=logits_BC.device)
+        return (logits_BC - running.normalizers_BK.gather(1, edges.parents)).clamp(max=0)
+    logits_BC = logits_BC.masked_fill(~edges.real, -torch.inf)
+    none_BK = torch.full_like(running.scores_BK, -torch.inf)
     largest_BK = none_BK.scatter_reduce(1, edges.parents, logits_BC, "amax").clamp(min=torch.finfo().min)
     parts_BC = (logits_BC - largest_BK.gather(1, edges.parents)).exp()
     sums_BK = torch.zeros_like(none_BK).scatter_add(1, edges.parents, parts_BC)
@@ -388,11 +390,11 @@ def _choices(head: Head, running: _Prefixes, edges: Edges, chosen_BC: Tensor, no
 def _distinct(tokens: Tensor) -> tuple[Tensor, Tensor]:
     """The distinct tokens ``[A]``, ascending, and the place of each given one among them; ``unique`` would sort."""
     there_V = torch.zeros(int(tokens.max()) + 1, dtype=torch.bool, device=tokens.device)
-    there_V[tokens.flatten()] = True
+    there_V.index_fill_(0, tokens.flatten(), True)
     distinct_A = there_V.nonzero()[:, 0]
     places_V = torch.empty(len(there_V), dtype=torch.int64, device=tokens.device)
-    places_V[distinct_A] = torch.arange(len(distinct_A), device=tokens.device)
-    return distinct_A, places_V[tokens]
+    places_V.index_copy_(0, distinct_A, torch.arange(len(distinct_A), device=tokens.device))
+    return distinct_A, places_V.take(tokens)
 
 
 def _collect(found: BeamResult, candidates: _Candidates) -> BeamResult:
@@ -410,16 +412,20 @@ def _collect(found: BeamResult, candidates: _Candidates) -> BeamResult:
     return BeamResult(codes.gather(1, by_score), scores.gather(1, by_score))
 
 
-def _prune(trie: TokenTrie, running: _Prefixes, candidates: _Candidates, width: int) -> _Prefixes:
-    """The K best candidates that are not whole codes, each with what the model said of the prefix it extends."""
-    unfinished_BC = candidates.scores_BC.masked_fill(candidates.codes_BC != NO_CODE, -torch.inf)
-    best_BK = _best(unfinished_BC, min(width, unfinished_BC.shape[1]))
-    scores_BK = unfinished_BC.gather(1, best_BK)
-    parents_BK = candidates.prefixes_BC.gather(1, best_BK)
+def _unfinished(candidates: _Candidates) -> _Candidates:
+    """The candidates that are no whole codes; the others become padding."""
+    return replace(candidates, scores_BC=candidates.scores_BC.masked_fill(candidates.codes_BC != NO_CODE, -torch.inf))
+
+
+def _prune(running: _Prefixes, candidates: _Candidates, width: int) -> _Prefixes:
+    """The K best candidates, each with what the model said of the prefix it extends."""
+    best_BK = _best(candidates.scores_BC, min(width, candidates.scores_BC.shape[1]))
+    scores_BK = candidates.scores_BC.gather(1, best_BK)
+    first_B1 = running.nodes_BK.shape[1] * torch.arange(len(best_BK), device=best_BK.device)[:, None]
+    parents_R = (first_B1 + candidates.prefixes_BC.gather(1, best_BK)).flatten()
 
     def inherited(values: Tensor) -> Tensor:
-        index = parents_BK.view(*parents_BK.shape, *[1] * (values.ndim - 2))
-        return values.gather(1, index.expand(*parents_BK.shape, *values.shape[2:]))
+        return values.flatten(0, 1).index_select(0, parents_R).view(*best_BK.shape, *values.shape[2:])
 
     return _Prefixes(
         scores_BK=scores_BK,
@@ -430,6 +436,17 @@ def _prune(trie: TokenTrie, running: _Prefixes, candidates: _Candidates, width: 
         states_BKD=inherited(running.states_BKD),
         normalizers_BK=inherited(running.normalizers_BK),
         seen_BKS=inherited(running.seen_BKS),
+    )
+
+
+def _hopeful(running: _Prefixes, found: BeamResult) -> _Prefixes:
+    """The prefixes that can still enter the K best results; of the others nothing needs to be read."""
+    # Log p is never positive, so a prefix only loses. At equal scores it may still enter by its code's position.
+    gone_BK = running.scores_BK < found.scores_BK[:, -1:]
+    return replace(
+        running,
+        scores_BK=running.scores_BK.masked_fill(gone_BK, -torch.inf),
+        nodes_BK=running.nodes_BK.masked_fill(gone_BK, NOWHERE),
     )
 
 
@@ -467,25 +484,23 @@ def _read_on(
     same_BQQ = (beams_BQ[:, :, None] == beams_BQ[:, None]) & (places_BQ[:, :, None] >= places_BQ[:, None])
     before_BQS = running.seen_BKS.gather(1, beams_BQ[..., None].expand(-1, -1, seen))
     states_BQD = rows.read(
-        trie.tokens_S[nodes_BQ].long().clamp(min=0),
+        trie.tokens_S.take(nodes_BQ).long().clamp(min=0),
         depth - 1 + places_BQ,
         # Padding is on the chain of some beam too, so nothing is without a token to see.
         torch.cat([before_BQS, same_BQQ], dim=2),
     )
 
-    queries_n, read_n = real_BQ.nonzero(as_tuple=True)
-    beams_n, places_n, states_nD = beams_BQ[real_BQ], places_BQ[real_BQ], states_BQD[queries_n, read_n]
-    normalizers_n, chain_n = _judged(trie, head, states_nD, nodes_BQ[real_BQ], normalize)
-    ends_n = places_n + 1 == lengths_BK[queries_n, beams_n]
-    at_ends = (queries_n[ends_n], beams_n[ends_n])
+    read_n = real_BQ.flatten().nonzero()[:, 0]
+    beams_n = (read_n // count) * beams + beams_BQ.take(read_n)
+    places_n, states_nD = places_BQ.take(read_n), states_BQD.flatten(0, 1).index_select(0, read_n)
+    normalizers_n, chain_n = _judged(trie, head, states_nD, nodes_BQ.take(read_n), normalize)
+    ends_n = (places_n + 1 == lengths_BK.take(beams_n)).nonzero()[:, 0]
+    at_ends = beams_n[ends_n]
     own_BKQ = (beams_BQ[:, None] == torch.arange(beams, device=beams_BQ.device)[:, None]) & real_BQ[:, None]
-    return replace(
-        running,
-        chains_BKJ=running.chains_BKJ.index_put((queries_n, beams_n, places_n), chain_n),
-        states_BKD=running.states_BKD.index_put(at_ends, states_nD[ends_n]),
-        normalizers_BK=running.normalizers_BK.index_put(at_ends, normalizers_n[ends_n]),
-        seen_BKS=torch.cat([running.seen_BKS, own_BKQ], dim=2),
-    )
+    running.chains_BKJ.view(-1).index_copy_(0, beams_n * running.chains_BKJ.shape[2] + places_n, chain_n)
+    running.states_BKD.flatten(0, 1).index_copy_(0, at_ends, states_nD[ends_n])
+    running.normalizers_BK.view(-1).index_copy_(0, at_ends, normalizers_n[ends_n])
+    return replace(running, seen_BKS=torch.cat([running.seen_BKS, own_BKQ], dim=2))
 
 
 def _best(scores_BC: Tensor, k: int) -> Tensor:

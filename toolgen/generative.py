@@ -125,6 +125,7 @@ class GenerativeRetriever:
         *,
         groups: Sequence[str] | None = None,
         progress: Callable[[int, int], None] | None = None,
+        first: int = 1,
     ) -> list[list[Hit]]:
         """Rank tools for queries.
 
@@ -133,6 +134,7 @@ class GenerativeRetriever:
             k: Answers a query.
             groups: Answer only with tools of these groups.
             progress: Called with (queries done, queries in all) after each batch.
+            first: Number of the first query, for what errors say.
 
         Returns:
             One list a query in the order given, best first. A score is the natural logarithm of the code's probability.
@@ -142,7 +144,7 @@ class GenerativeRetriever:
         """
         subset = self._subset(groups)
         check_k(k, len(self.artefacts.catalog) if subset.positions is None else len(subset.positions))
-        prompts = self.prompts(queries)
+        prompts = self.prompts(queries, first)
         self.model_seconds = 0.0
         answers: list[list[Hit]] = [[] for _ in queries]
         done = 0
@@ -159,17 +161,17 @@ class GenerativeRetriever:
                 progress(done, len(queries))
         return answers
 
-    def prompts(self, queries: Sequence[str]) -> list[list[int]]:
+    def prompts(self, queries: Sequence[str], first: int = 1) -> list[list[int]]:
         """Token ids of the queries' prompts, all checked before any is answered.
 
         Raises:
             InputError: A query is blank, or does not fit the model's context beside the longest code; it is named.
         """
-        if blank := [number for number, query in enumerate(queries, start=1) if not query.strip()]:
+        if blank := [number for number, query in enumerate(queries, start=first) if not query.strip()]:
             raise InputError(f"Query number {blank[0]} is blank. Say what the tool should do.")
         prompts = self._renderer.render(queries)
         context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
-        for number, (query, prompt) in enumerate(zip(queries, prompts, strict=True), start=1):
+        for number, (query, prompt) in enumerate(zip(queries, prompts, strict=True), start=first):
             room = len(prompt) if context is None else context - self.artefacts.codes.longest + 1
             if len(prompt) > room:
                 raise InputError(

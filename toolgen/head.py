@@ -17,35 +17,53 @@ from transformers import PreTrainedModel
 
 from toolgen.errors import InputError
 
-_CHUNK = 1 << 20
-"""Logits that are held at once while they are summed up: 4 MB, which a processor's cache takes."""
+_CHUNK = {"cpu": 1 << 20, "cuda": 1 << 27}
+"""Logits that are held at once while they are summed up: on a CPU 4 MB, which its cache takes; a GPU wants large
+products more than it wants memory."""
+
+_SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+"""What architectures call a bound that bends logits. Those that scale them (Cohere, Granite) scale states here, which
+comes to the same."""
 
 
 class Head:
     """The output projection of a model.
 
     All work on its weights runs inside a call of its module, for DeepSpeed's ZeRO-3 brings them when a module is called
-    and takes them away afterwards.
+    and takes them away afterwards. The module is changed for the time of the call: one model serves one thread.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
+        self._model = model
+        self._module = cast(torch.nn.Module, model.get_output_embeddings())
+
+    def check_linear(self) -> None:
         """
         Raises:
             InputError: The model's logits are no product with its states.
         """
-        config = model.config.get_text_config()
-        if getattr(config, "final_logit_softcapping", None) is not None:
+        config = self._model.config.get_text_config()
+        if bent := [name for name in _SOFT_CAPS if getattr(config, name, None) is not None]:
             raise InputError(
-                f"This {config.model_type} model bends its logits (final_logit_softcapping), which the decoder cannot "
-                "take apart. Use toolgen.processor.TrieLogitsProcessor with generate."
+                f"This {config.model_type} model bends its logits ({bent[0]}), which the decoder cannot take apart. "
+                "Use toolgen.processor.TrieLogitsProcessor with generate."
             )
-        self._model = model
-        self._module = cast(torch.nn.Module, model.get_output_embeddings())
 
     def states(self, **inputs: Any) -> Tensor:
         """Run the model up to the projection: ``[B, T, D]``; ``logits_to_keep`` counts."""
         with self._calling(lambda states, _weight, _bias: states):
             return cast(Tensor, self._model(**inputs).logits)
+
+    def logits_at(self, call: Callable[..., Any], rows_n: Tensor, places_n: Tensor, **inputs: Any) -> Tensor:
+        """Run the model and project some of its states only: logits ``[n, V]``, in the dtype of the model's own.
+
+        Args:
+            call: The model, or what it is wrapped into.
+            rows_n: Rows of the states.
+            places_n: Their places among the last ones that ``logits_to_keep`` names.
+        """
+        with self._calling(lambda states, weight, bias: F.linear(states[rows_n, places_n], weight, bias)):
+            return cast(Tensor, call(**inputs).logits)
 
     def logits(self, states_nD: Tensor, tokens_A: Tensor | slice) -> Tensor:
         """Logits ``[n, A]`` float32 of some tokens, the same for all states; a slice copies no weights."""
@@ -70,7 +88,7 @@ class Head:
         """
 
         def reduce(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-            size = max(1, _CHUNK // max(1, len(states)))
+            size = max(1, _CHUNK.get(states.device.type, _CHUNK["cuda"]) // max(1, len(states)))
             parts = [
                 F.linear(states, weight[start : start + size], _part(bias, slice(start, start + size)))
                 .float()
@@ -92,7 +110,10 @@ class Head:
         """Inside, a call of the module is ``compute(states, weight, bias)``."""
         module: Any = self._module
         earlier = module.__dict__.get("forward")
-        module.forward = lambda states: compute(states, module.weight, getattr(module, "bias", None))
+        # Some models hand over float32 states whatever their weights are.
+        module.forward = lambda states: compute(
+            states.to(module.weight.dtype), module.weight, getattr(module, "bias", None)
+        )
         try:
             yield
         finally:

@@ -110,18 +110,17 @@ def _answer(
     """Rank and print window by window, so that a long file shows its first answers soon and is never held whole."""
     started = time.perf_counter()
     done, model_seconds, remaining = 0, 0.0, iter(texts)
-    with progress_bar("Ranking") as progress:
-        while window := list(islice(remaining, _WINDOW)):
-            answers = retriever.search(
-                window, k, groups=groups, progress=lambda part, _, before=done: progress(before + part, None)
-            )
-            for text, hits in zip(window, answers, strict=True):
-                if as_json:
-                    out.file.write(json.dumps(_record(text, hits), ensure_ascii=False) + "\n")
-                else:
-                    out.print(_table(retriever, text, hits))
-            done += len(window)
-            model_seconds += retriever.model_seconds
+    while window := list(islice(remaining, _WINDOW)):
+        # The bar is gone while answers are printed: two consoles on one terminal would write over each other.
+        with progress_bar("Ranking" if done == 0 else f"Ranking from query {done + 1:,}") as progress:
+            answers = retriever.search(window, k, groups=groups, progress=progress, first=done + 1)
+        for text, hits in zip(window, answers, strict=True):
+            if as_json:
+                out.file.write(json.dumps(_record(text, hits), ensure_ascii=False) + "\n")
+            else:
+                out.print(_table(retriever, text, hits))
+        done += len(window)
+        model_seconds += retriever.model_seconds
     total = time.perf_counter() - started
     err.print(
         f"{done:,} quer{'y' if done == 1 else 'ies'}: model {model_seconds * 1e3:,.1f} ms, total {total * 1e3:,.1f} ms"

@@ -20,6 +20,7 @@ from pydantic import BaseModel, Field
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from toolgen import distributed
+from toolgen.attention import check_side_by_side
 from toolgen.checkpoint import Artefacts, publish
 from toolgen.config import Section, load_config, section_of
 from toolgen.errors import InputError
@@ -165,6 +166,8 @@ def _trainer(
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context is not None and longest > context:
         raise InputError(f"training.max_length is {longest}, but the model's context holds {context} tokens.")
+    if any(len(record.answers) > 1 for record in data.records):
+        check_side_by_side(model, longest)
     interrupt = InterruptCallback()
     pad_id = artefacts.tokenizer.pad_token_id
     queries = data.queries
@@ -188,7 +191,10 @@ def _trainer(
 
 
 def rank_figures(model: PreTrainedModel, artefacts: Artefacts, queries: Sequence[Query]) -> dict[str, float]:
-    """Constrained ranking of labelled queries against the whole catalogue: means of ``VALIDATION_FIGURES``."""
+    """Constrained ranking of labelled queries against the whole catalogue: means of ``VALIDATION_FIGURES``.
+
+    Every process ranks the same queries: under ZeRO-3 each product with the weights is a collective.
+    """
     depth = min(10, len(artefacts.catalog))
     answers = GenerativeRetriever(model, artefacts).search([query.text for query in queries], depth)
     run = {query.id: run_from_hits(hits) for query, hits in zip(queries, answers, strict=True)}

@@ -22,8 +22,8 @@ err = Console(stderr=True, highlight=False)
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar with time left on stderr; yields a function of (done, total), where total may be unknown."""
+def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar with time left on stderr; yields a function of (done, total)."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),

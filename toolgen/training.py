@@ -1,7 +1,7 @@
 """How the stages train: configuration, batches, loss, optimiser groups. Knows examples and models; no trainer.
 
 The loss is taken on the answers only. Prompts are padded on the left, so that the positions that predict something are
-the last ones of every row and the model computes logits for them alone (``logits_to_keep``).
+among the last of every row (``logits_to_keep``); of these the states are selected before they meet the vocabulary.
 
 Legend: ``B`` rows, ``T`` tokens, ``L`` labels of the row that has most, ``n`` labels in all, ``V`` vocabulary.
 """
@@ -21,6 +21,7 @@ from toolgen.attention import PADDING, PROMPT, explicit_mask, segments_seen
 from toolgen.config import Section
 from toolgen.errors import InputError
 from toolgen.files import read_json
+from toolgen.head import Head
 from toolgen.order import Division
 
 IGNORED = -100
@@ -44,7 +45,7 @@ class TrainingConfig(Section):
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of all steps.")
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
-    max_length: int = Field(64, ge=4, description="Tokens of prompt and code; longer texts lose their end.")
+    max_length: int = Field(64, ge=4, description="Tokens of prompt and longest answer; longer texts lose their end.")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     gradient_checkpointing: bool = False
     deepspeed: Path | None = Field(None, description="DeepSpeed's JSON configuration.")
@@ -111,7 +112,7 @@ class CodeCollator:
 
 
 def answer_logits(model: torch.nn.Module, plain: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
-    """Logits ``[n, V]`` of the n tokens to predict, row by row; the model computes them at the answers only.
+    """Logits ``[n, V]`` of the n tokens to predict, row by row; no others are computed.
 
     Args:
         model: Is called; may be wrapped, by DeepSpeed for instance.
@@ -120,20 +121,21 @@ def answer_logits(model: torch.nn.Module, plain: PreTrainedModel, batch: Mapping
     """
     segments_BT = batch["segments"]
     if int(segments_BT.max()) > 1:
-        mask = explicit_mask(plain, segments_seen(segments_BT), int(batch["position_ids"].max()) + 1)
+        mask = explicit_mask(plain, segments_seen(segments_BT))
     else:
         mask = (segments_BT != PADDING).long()
     kept = int(batch["sources"].max())
-    outputs = model(
+    rows_n, labels_n = (batch["labels"] != IGNORED).nonzero(as_tuple=True)
+    return Head(plain).logits_at(
+        model,
+        rows_n,
+        kept - batch["sources"][rows_n, labels_n],
         input_ids=batch["input_ids"],
         attention_mask=mask,
         position_ids=batch["position_ids"],
         logits_to_keep=kept,
         use_cache=False,
     )
-    rows_n, places_n = (batch["labels"] != IGNORED).nonzero(as_tuple=True)
-    logits: Tensor = outputs.logits[rows_n, kept - batch["sources"][rows_n, places_n]]
-    return logits
 
 
 def code_loss(logits_nV: Tensor, labels_BL: Tensor, count: Tensor | float | None = None) -> Tensor:

@@ -34,12 +34,14 @@ class Edges:
         nodes: The node it leads to, ``ROOT`` in padding.
         parents: Which of the K states it leaves.
         real: False in padding.
+        alone: Whether it is the only edge out of its state; anything in padding.
     """
 
     tokens: Tensor
     nodes: Tensor
     parents: Tensor
     real: Tensor
+    alone: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +53,7 @@ class TokenTrie:
         tokens_S: ``[S]`` int32, token on the edge into a node; -1 for the root, which is node 0.
         codes_S: ``[S]`` int32, position of the code that ends at a node; -1 for inner nodes.
         depth: Tokens of the longest code.
+        shortest: Tokens of the shortest code.
         code_count: Codes that the numbering in ``codes_S`` counts; ``restrict`` keeps it.
 
     Example:
@@ -66,6 +69,7 @@ class TokenTrie:
     tokens_S: Tensor
     codes_S: Tensor
     depth: int
+    shortest: int
     code_count: int
 
     @classmethod
@@ -101,6 +105,7 @@ class TokenTrie:
             tokens_S=_int32(tokens_S),
             codes_S=_int32(codes_S),
             depth=len(codes_DN),
+            shortest=int(lengths_N.min()),
             code_count=len(order_N),
         )
 
@@ -120,6 +125,13 @@ class TokenTrie:
         return int((self.codes_S >= 0).sum())
 
     @cached_property
+    def single_S(self) -> Tensor:
+        """``[S + 1]`` bool: whether a node has one child and that is no leaf; the last stands for ``NOWHERE``."""
+        only_S = self.children_S1.diff() == 1
+        child_S = self.children_S1[:-1].clamp(max=self.size - 1).long()
+        return torch.nn.functional.pad(only_S & (self.codes_S[child_S] < 0), (0, 1))
+
+    @cached_property
     def largest_token(self) -> int:
         """The largest token id of any code; a model needs more rows than this."""
         return int(self.tokens_S.max())
@@ -132,11 +144,11 @@ class TokenTrie:
     def degrees(self, states: Tensor) -> Tensor:
         """Number of edges out of each state, ``[*]`` int64; none out of ``NOWHERE`` and leaves."""
         at = states.clamp(min=ROOT)
-        return torch.where(states >= ROOT, self.children_S1[at + 1] - self.children_S1[at], 0).long()
+        return torch.where(states >= ROOT, self.children_S1.take(at + 1) - self.children_S1.take(at), 0).long()
 
     def first_child(self, states: Tensor) -> Tensor:
         """The child by the smallest token of each state, ``[*]`` int64; the states must have children."""
-        return self.children_S1[states].long()
+        return self.children_S1.take(states).long()
 
     def allowed(self, states: Tensor) -> Tensor:
         """The tokens that may follow each state.
@@ -151,7 +163,7 @@ class TokenTrie:
         places = torch.arange(max(1, int(degrees.max())), device=states.device)
         real = places < degrees[..., None]
         nodes = torch.where(real, self.first_child(states.clamp(min=ROOT))[..., None] + places, ROOT)
-        return self.tokens_S[nodes].long()
+        return self.tokens_S.take(nodes).long()
 
     def edges(self, states_BK: Tensor) -> Edges:
         """All edges out of ``[B, K]`` states, gathered for each query."""
@@ -163,7 +175,8 @@ class TokenTrie:
         parents_BC = torch.searchsorted(ends_BK, places_BC, right=True).clamp(max=states_BK.shape[1] - 1)
         before_BK = self.first_child(states_BK.clamp(min=ROOT)) - (ends_BK - degrees_BK)
         nodes_BC = torch.where(real_BC, before_BK.gather(1, parents_BC) + places_BC, ROOT)
-        return Edges(self.tokens_S[nodes_BC].long(), nodes_BC, parents_BC, real_BC)
+        alone_BC = (degrees_BK == 1).gather(1, parents_BC)
+        return Edges(self.tokens_S.take(nodes_BC).long(), nodes_BC, parents_BC, real_BC, alone_BC)
 
     def chains(self, states: Tensor) -> Tensor:
         """From each state down to where there is a choice, or to the last node before a whole code.
@@ -171,14 +184,12 @@ class TokenTrie:
         Returns:
             ``[*, J]`` int64 nodes, the state first, padded with ``NOWHERE``; nothing else for leaves.
         """
-        found = []
-        nodes = torch.where(self.degrees(states) > 0, states, NOWHERE)
-        while (nodes != NOWHERE).any():
+        nodes = states.masked_fill(self.codes_S.take(states.clamp(min=ROOT)) >= 0, NOWHERE)
+        found = [nodes]
+        while (goes_on := self.single_S.take(nodes)).any():
+            nodes = torch.where(goes_on, self.first_child(nodes), NOWHERE)
             found.append(nodes)
-            degrees = self.degrees(nodes)
-            children = torch.where(degrees == 1, self.first_child(nodes.clamp(min=ROOT)), NOWHERE)
-            nodes = torch.where(self.degrees(children) > 0, children, NOWHERE)
-        return torch.stack(found or [nodes], dim=-1)
+        return torch.stack(found, dim=-1)
 
     def step(self, states: Tensor, tokens: Tensor) -> Tensor:
         """Follow one token from each state, by bisection among the children.
@@ -216,8 +227,10 @@ class TokenTrie:
             raise InputError("None of the codes asked for is left: the trie was restricted to others before.")
         nodes_S = torch.arange(self.size, device=kept_S.device)
         parents_S = torch.cat([nodes_S[:1], nodes_S.repeat_interleave(self.children_S1.diff())])
-        depth, ancestors = 0, nodes_S[kept_S]
-        while (ancestors != ROOT).any():
+        depth = shortest = 0
+        ancestors = nodes_S[kept_S]
+        while (inner := ancestors != ROOT).any():
+            shortest += bool(inner.all())
             ancestors = parents_S[ancestors]
             kept_S[ancestors] = True
             depth += 1
@@ -230,6 +243,7 @@ class TokenTrie:
             tokens_S=self.tokens_S[kept_S],
             codes_S=self.codes_S[kept_S],
             depth=depth,
+            shortest=shortest,
         )
 
     def to(self, device: torch.device | str) -> "TokenTrie":
