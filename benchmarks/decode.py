@@ -236,7 +236,7 @@ _NORMALIZERS: tuple[tuple[Normalize, str], ...] = (("vocab", ""), ("allowed", "-
 def _forward(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor) -> Method:
     """The prompts through the model's layers, and nothing else."""
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def run() -> None:
         Head(model).states(
             input_ids=input_ids_BT,
@@ -266,7 +266,7 @@ def _replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, searc
     with patch.multiple(toolgen.beam, _Rows=Rows, Head=RecordingHead):
         search()
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def run() -> None:
         head = Head(model)
         rows = toolgen.beam._Rows(model, head, input_ids_BT, mask_BT.bool())

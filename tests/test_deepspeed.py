@@ -16,9 +16,9 @@ from toolgen.base import load_tokenizer
 from toolgen.benchmarks.tiny import tiny_catalog, tiny_queries
 from toolgen.generative import GenerativeRetriever
 from toolgen.indexing import build
-from toolgen.queries import write_queries
+from toolgen.queries import Query, write_queries
 from toolgen.resumption import checkpoints
-from toolgen.stages import memorization
+from toolgen.stages import memorization, retrieval
 from toolgen.tokenizer import encode_text, end_token_id
 from toolgen.training import TrainingConfig
 
@@ -161,3 +161,45 @@ def test_the_same_processes_go_on_bit_by_bit_and_stage_two_follows(
     answers = retriever.search([query["query"] for query in queries], 1)
     right = sum(hits[0].tool in query["tools"] for hits, query in zip(answers, queries, strict=True))
     assert right >= 0.8 * len(queries)
+
+
+def test_answers_side_by_side_and_beams_are_the_same_under_partitioned_weights(
+    folder: Path, paths: dict[str, Path], tiny_base: Path
+) -> None:
+    catalog, tokenizer = tiny_catalog(), load_tokenizer(str(tiny_base))
+    book = build("numeric", catalog, encode=lambda text: encode_text(tokenizer, text), end_id=end_token_id(tokenizer))
+    book.save(folder / "numeric.json")
+    pairs = [
+        Query(f"pair-{one}", f"{catalog[one].description} {catalog[other].description}", (one, other))
+        for one, other in zip(catalog.ids[:20], catalog.ids[10:], strict=True)
+    ]
+    write_queries(folder / "pairs.jsonl", pairs)
+    start = stage_one(paths, tiny_base, folder / "numeric", codebook=folder / "numeric.json")
+    memorization.run(start)
+    keys = {
+        "model": str(folder / "numeric" / "final"),
+        "queries.path": str(folder / "pairs.jsonl"),
+        "validation.queries": str(folder / "pairs.jsonl"),
+        "training.epochs": "5",
+    }
+    launch(
+        "retrieval.py",
+        f"output={folder / 'partitioned'}",
+        "training.deepspeed=configs/deepspeed/zero3.json",
+        *(f"{key}={value}" for key, value in keys.items()),
+    )
+    whole = retrieval.run(
+        retrieval.RetrievalConfig(
+            model=keys["model"],
+            output=folder / "whole",
+            queries={"path": folder / "pairs.jsonl"},
+            validation={"queries": folder / "pairs.jsonl"},
+            tracking={"mode": "disabled"},
+            training=TrainingConfig(epochs=5, batch_size=10, learning_rate=3e-3, precision="fp32"),
+        )
+    ).report
+    partitioned = json.loads((folder / "partitioned" / "report.json").read_text())
+    assert partitioned["train_loss"] == pytest.approx(whole["train_loss"], rel=1e-4)
+    for figure in ("loss", "ndcg@5"):
+        assert partitioned["validation"][figure] == pytest.approx(whole["validation"][figure], rel=1e-3)
+    assert whole["validation"]["ndcg@5"] > 0.5

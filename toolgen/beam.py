@@ -131,7 +131,8 @@ class _Rows:
         )
 
 
-@torch.inference_mode()
+# Not inference_mode: what ZeRO-3 gathers in there stays an inference tensor, and training cannot go on with it.
+@torch.no_grad()
 def beam_search(
     model: PreTrainedModel,
     trie: TokenTrie,
@@ -195,7 +196,7 @@ def beam_search(
         running = _read_on(trie, head, rows, running, depth, normalize)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def rank_atomic(
     model: PreTrainedModel,
     input_ids_BT: Tensor,
