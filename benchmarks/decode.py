@@ -317,7 +317,7 @@ def _model(world: World, trunk: str, dtype: torch.dtype) -> PreTrainedModel:
         max_position_embeddings=512,
         **TRUNKS[trunk],  # type: ignore[arg-type]
     )
-    return LlamaForCausalLM(config).to(dtype).eval()
+    return LlamaForCausalLM(config).to(dtype).eval()  # type: ignore[arg-type]
 
 
 def _batch(prompts: Sequence[list[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:

@@ -67,7 +67,7 @@ def test_records_are_seeded_and_do_not_depend_on_other_tools(catalog: ToolCatalo
     assert records == synthetic_records(catalog, 4, seed=1)
     assert records != synthetic_records(catalog, 4, seed=2)
     alone = synthetic_records(ToolCatalog([catalog["users.ListUser"]]), 4, seed=1)
-    assert alone == [record for record in records if record.tools == ("users.ListUser",)]
+    assert alone == [record for record in records if record.answers == (("users.ListUser",),)]
 
 
 def test_a_leading_verb_becomes_imperative() -> None:
