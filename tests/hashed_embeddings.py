@@ -1,11 +1,25 @@
-"""Fake embeddings for tests: the same vector for the same text, on every machine, and without an encoder."""
+"""Fake embeddings for tests: the same vector for the same text, on every machine, and without an encoder. And tools of
+whose documents they know which are near."""
 
 import hashlib
 from collections.abc import Sequence
 
 import numpy as np
 
+from toolgen.tools import Tool, ToolCatalog
+
 WIDTH = 24
+TOPICS = ("weather", "music", "money", "travel")
+
+
+def catalog_of(*documents: str) -> ToolCatalog:
+    """Tools t0, t1, ... with these documents."""
+    return ToolCatalog(Tool(f"t{number}", document) for number, document in enumerate(documents))
+
+
+def topics(each: int) -> ToolCatalog:
+    """Tools of four topics in turn, of which the fake embeddings know."""
+    return catalog_of(*(f"{topic} number {number}" for number in range(each) for topic in TOPICS))
 
 
 def hashed(texts: Sequence[str]) -> np.ndarray:

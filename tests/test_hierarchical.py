@@ -6,7 +6,7 @@ from typing import Any
 import faiss
 import numpy as np
 import pytest
-from hashed_embeddings import hashed, related
+from hashed_embeddings import TOPICS, catalog_of, hashed, related, topics
 from test_indexing import END, encode, prefix_free, token_codes
 
 from toolgen.codebook import Codebook
@@ -16,17 +16,6 @@ from toolgen.indexing import build
 from toolgen.indexing.clustering import split
 from toolgen.indexing.hierarchical import _Node
 from toolgen.tools import Tool, ToolCatalog
-
-TOPICS = ("weather", "music", "money", "travel")
-
-
-def catalog_of(*documents: str) -> ToolCatalog:
-    return ToolCatalog(Tool(f"t{number}", document) for number, document in enumerate(documents))
-
-
-def topics(each: int) -> ToolCatalog:
-    """Tools of four topics in turn, of which the fake embeddings know."""
-    return catalog_of(*(f"{topic} number {number}" for number in range(each) for topic in TOPICS))
 
 
 def make(catalog: ToolCatalog, embed: Embed = related, **options: Any) -> Codebook:

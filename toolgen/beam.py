@@ -250,8 +250,10 @@ def rank_atomic(
         logits_to_keep=1,
     )[:, -1]
     logits_BN = head.logits(states_BD, _consecutive(tokens_N) or tokens_N.to(model.device))
-    normalizers_B = head.normalizers(states_BD) if normalize == "vocab" else logits_BN.logsumexp(-1)
-    check_finite(normalizers_B)
+    if normalize == "vocab":
+        normalizers_B = head.normalizers(states_BD)
+    else:
+        check_finite(normalizers_B := logits_BN.logsumexp(-1))
     best_BK = _best(logits_BN, min(k, len(tokens_N)))
     return _pad(BeamResult(indices_N[best_BK], logits_BN.gather(1, best_BK) - normalizers_B[:, None]), k)
 

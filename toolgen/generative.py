@@ -215,13 +215,15 @@ class GenerativeRetriever:
 
     def _subset(self, groups: Sequence[str] | None) -> _Subset:
         """The allowed tools; the last restriction is kept, since it usually serves many calls."""
+        # It stays where the model is: a copy to another device would be made for every search otherwise.
+        self._trie = self._trie.to(self._model.device)
         if groups is None:
-            return _Subset(None, self._trie.to(self._model.device))
+            return _Subset(None, self._trie)
         key = tuple(groups)
         if self._restricted is None or self._restricted[0] != key:
             catalog = self.artefacts.catalog
             positions = tuple(catalog.position(tool_id) for tool_id in catalog.ids_of_groups(key))
-            self._restricted = key, _Subset(positions, self._trie.restrict(positions).to(self._model.device))
+            self._restricted = key, _Subset(positions, self._trie.restrict(positions))
         return self._restricted[1]
 
 
