@@ -1,6 +1,7 @@
 """Stages under the deepspeed launcher, two CPU processes, on a tiny model: however divided, they compute the same."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -74,6 +75,22 @@ def launch(script: str, *overrides: str) -> None:
     ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+
+
+def test_a_finished_process_of_several_is_not_taken_down() -> None:
+    """Gloo's threads may still hold tensors then, and abort it."""
+    program = "import atexit; from toolgen import distributed; atexit.register(print, 'taken down')\nprint('done')\n"
+    program += "distributed.finish()"
+    for size, printed in (("1", "done\ntaken down\n"), ("2", "done\n")):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "WORLD_SIZE": size},
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=300,
+        )
+        assert done.stdout == printed
 
 
 def launch_stage_one(output: Path, paths: dict[str, Path], tiny_base: Path, zero: str, *overrides: str) -> None:

@@ -5,6 +5,7 @@ What is here gathers them and spreads them again, parameter by parameter, so tha
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -98,6 +99,18 @@ def close() -> None:
     """Leave the process group, so that the launcher sees a clean end."""
     if _running():
         dist.destroy_process_group()
+
+
+def finish() -> None:
+    """End this process successfully, if it is one of several; everything must be written.
+
+    The interpreter is not taken down. Gloo's threads live on where DeepSpeed still refers to their group, and one that
+    lets go of a tensor during the take-down aborts a process that has done all its work (pytorch/pytorch#179291).
+    """
+    if world_size() > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def _running() -> bool:

@@ -267,6 +267,7 @@ def stage_main(
         distributed.close()
     if distributed.is_main():
         err.print(f"{name}: saved {result.checkpoint}", markup=False)
+    distributed.finish()
 
 
 def _keys(kind: type[Section]) -> str:
