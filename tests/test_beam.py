@@ -210,8 +210,8 @@ def test_the_two_normalisers_are_two_scorers() -> None:
     trie, (ids_BT, mask_BT) = TokenTrie.from_codes(codes), prompts([5] * 40)
     vocab, allowed = (beam_search(model, trie, ids_BT, mask_BT, 3, normalize=n).codes_BK for n in ("vocab", "allowed"))
     assert not torch.equal(vocab, allowed)
-    tokens = [80, 12, 43, 5, 77, 30]
-    vocab, allowed = (rank_atomic(model, ids_BT, mask_BT, tokens, 6, normalize=n) for n in ("vocab", "allowed"))
+    trie = TokenTrie.from_codes([(token,) for token in (80, 12, 43, 5, 77, 30)])
+    vocab, allowed = (rank_atomic(model, trie, ids_BT, mask_BT, 6, normalize=n) for n in ("vocab", "allowed"))
     assert torch.equal(vocab.codes_BK, allowed.codes_BK), "of one token, only the scores differ"
     assert torch.allclose(allowed.scores_BK.exp().sum(-1), torch.ones(40)) and (vocab.scores_BK.exp().sum(-1) < 1).all()
 
@@ -290,16 +290,29 @@ def test_atomic_equals_beam_search_and_exhaustive(kind: str, tied: bool) -> None
     codes = [(token,) for token in tokens]
     trie = TokenTrie.from_codes(codes)
     for k in (1, 3, 8, 11):
-        ours = rank_atomic(model, ids_BT, mask_BT, tokens, k)
+        ours = rank_atomic(model, trie, ids_BT, mask_BT, k, normalize="vocab")
         searched = beam_search(model, trie, ids_BT, mask_BT, k)
         assert ours.codes_BK.shape == searched.codes_BK.shape == (3, k)
         assert_same(hits(ours), hits(searched))
         assert_same(hits(ours), [row[:k] for row in exhaustive(model, ids_BT, mask_BT, codes)])
         if 1 < k <= 8:
             assert_same(hits(ours), transformers_beams(model, ids_BT, mask_BT, codes, k, ends=[END]))
-    some = rank_atomic(model, ids_BT, mask_BT, torch.tensor(tokens), 4, code_indices=[6, 1, 2])
-    assert_same(hits(some), hits(beam_search(model, trie.restrict([1, 2, 6]), ids_BT, mask_BT, 4)))
-    assert {code for row in hits(some) for code, _ in row} == {1, 2, 6}
+    # Rows that lie together are read as a slice, others one by one.
+    for some in (trie.restrict([6, 1, 2]), TokenTrie.from_codes([(token,) for token in range(20, 28)])):
+        for normalize in ("vocab", "allowed"):
+            ours = hits(rank_atomic(model, some, ids_BT, mask_BT, 3, normalize=normalize))
+            assert {code for row in ours for code, _ in row} <= set(some.codes_S[1:].tolist())
+            assert_same(ours, hits(beam_search(model, some, ids_BT, mask_BT, 3, normalize=normalize)))
+
+
+@pytest.mark.parametrize(("kind", "tied"), MODELS)
+def test_a_second_step_adds_the_end_of_atomic_codes(kind: str, tied: bool) -> None:
+    """As ``generate`` scores them when it closes each: log p(tool) + log p(end | tool)."""
+    model = tiny_model(kind, tied)
+    closed = [(token, END) for token in (80, 12, 43, 5, 77, 30, 31, 60)]
+    ids_BT, mask_BT = prompts([4, 1, 7])
+    ours = hits(beam_search(model, TokenTrie.from_codes(closed), ids_BT, mask_BT, 5))
+    assert_same(ours, transformers_beams(model, ids_BT, mask_BT, closed, 5, ends=[END]))
 
 
 def test_equal_scores_come_in_the_order_of_codes() -> None:
@@ -309,8 +322,11 @@ def test_equal_scores_come_in_the_order_of_codes() -> None:
     head = model.get_output_embeddings().weight
     head.data[tokens] = head.data[40].clone()
     ids_BT, mask_BT = prompts([4, 6])
-    assert rank_atomic(model, ids_BT, mask_BT, tokens, 3).codes_BK.tolist() == [[0, 1, 2]] * 2
     trie = TokenTrie.from_codes([(token,) for token in tokens])
+    assert rank_atomic(model, trie, ids_BT, mask_BT, 4).codes_BK.tolist() == [[0, 1, 2, 3]] * 2
+    # At the border the smaller tokens are in: 40, 50 and 60.
+    for search in (rank_atomic, beam_search):
+        assert search(model, trie, ids_BT, mask_BT, 3).codes_BK.tolist() == [[1, 2, 3]] * 2
     assert beam_search(model, trie, ids_BT, mask_BT, 4).codes_BK.tolist() == [[0, 1, 2, 3]] * 2
 
 
@@ -359,7 +375,8 @@ def test_search_stops_once_no_prefix_can_enter(monkeypatch: pytest.MonkeyPatch) 
     calls: list[int] = []
     watch(monkeypatch, model, lambda: calls.append(1))
     ids_BT, mask_BT = prompts([5, 3])
-    ranked = rank_atomic(model, ids_BT[:1], mask_BT[:1], list(range(FIRST, VOCABULARY)), VOCABULARY - FIRST).codes_BK[0]
+    every = TokenTrie.from_codes([(token,) for token in range(FIRST, VOCABULARY)])
+    ranked = rank_atomic(model, every, ids_BT[:1], mask_BT[:1], every.leaf_count).codes_BK[0]
     best, worst = (int(code) + FIRST for code in (ranked[0], ranked[-1]))
     calls.clear()
     trie = TokenTrie.from_codes([(best,), (worst, *range(20, 40))])
@@ -389,11 +406,9 @@ def test_bad_input_before_any_compute(decode: str, change: dict, message: str, m
     mask_BT = torch.ones_like(ids_BT) if "ids" in change else mask_BT.flip(1) if "right" in change else mask_BT
     tokens, width = change.get("tokens", [5, 6]), change.get("width", 2)
     with pytest.raises(InputError, match=message):
-        if decode == "atomic":
-            rank_atomic(tiny_model(), ids_BT, mask_BT, tokens, width, normalize=change.get("normalize", "vocab"))
-        else:
-            trie = TokenTrie.from_codes([(token,) for token in tokens])
-            beam_search(tiny_model(), trie, ids_BT, mask_BT, width, normalize=change.get("normalize", "vocab"))
+        trie = TokenTrie.from_codes([(token,) for token in tokens])
+        search = rank_atomic if decode == "atomic" else beam_search
+        search(tiny_model(), trie, ids_BT, mask_BT, width, normalize=change.get("normalize", "vocab"))
 
 
 def test_context_counts_tokens_and_not_padding() -> None:
@@ -406,13 +421,9 @@ def test_context_counts_tokens_and_not_padding() -> None:
             beam_search(tiny_model(kind), trie, *prompts([CONTEXT - 1]), 2)
 
 
-def test_atomic_codes_must_be_distinct() -> None:
-    for tokens in ([], [5, 5], [-1, 5]):
-        with pytest.raises(InputError, match="all different"):
-            rank_atomic(tiny_model(), *prompts([3]), tokens, 1)
-    for subset in ([], [2]):
-        with pytest.raises(InputError, match="subset of tools is empty|does not exist"):
-            rank_atomic(tiny_model(), *prompts([3]), [5, 6], 1, code_indices=subset)
+def test_only_codes_of_one_token_are_ranked_without_a_search() -> None:
+    with pytest.raises(InputError, match="up to 2 tokens. Use beam_search"):
+        rank_atomic(tiny_model(), TokenTrie.from_codes([(5,), (6, END)]), *prompts([3]), 1)
 
 
 def test_models_that_cannot_decode() -> None:
@@ -422,10 +433,11 @@ def test_models_that_cannot_decode() -> None:
     with pytest.raises(InputError, match="is_decoder=True"):
         beam_search(encoder, TokenTrie.from_codes([(5, END)]), *prompts([3]), 1)
     ids_BT, mask_BT = prompts([3, 5])
-    ours = rank_atomic(encoder, ids_BT, mask_BT, [5, 6, 7], 3)
+    trie = TokenTrie.from_codes([(5,), (6,), (7,)])
+    ours = rank_atomic(encoder, trie, ids_BT, mask_BT, 3, normalize="vocab")
     assert_same(hits(ours), exhaustive_encoder(encoder, ids_BT, mask_BT, [5, 6, 7]))
     with pytest.raises(AssertionError, match="eval"):
-        rank_atomic(LlamaForCausalLM(tiny_model().config).train(), ids_BT, mask_BT, [5], 1)
+        rank_atomic(LlamaForCausalLM(tiny_model().config).train(), trie, ids_BT, mask_BT, 1)
 
 
 @torch.inference_mode()

@@ -68,7 +68,7 @@ def test_all_tools_come_out_once_when_all_are_asked_for(
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_a_score_is_the_log_probability_of_the_code(folders: dict[str, Path], scheme: str) -> None:
-    retriever = GenerativeRetriever.load(folders[scheme], device="cpu", beams=30)
+    retriever = GenerativeRetriever.load(folders[scheme], device="cpu", beams=30, normalize="vocab")
     codes = dict(zip(retriever.artefacts.codes.tool_ids, retriever.artefacts.codes.sequences, strict=True))
     model = load_model(folders[scheme])
     (prompt,) = retriever.artefacts.renderer.render(["list users"])
@@ -232,9 +232,10 @@ def test_a_file_without_queries_is_refused(
 
 def test_the_other_normaliser_is_asked_for_by_name(folders: dict[str, Path]) -> None:
     scores = {}
-    for normalize in ("vocab", "allowed"):
+    for normalize in ("vocab", "allowed", None):
         retriever = GenerativeRetriever.load(folders["atomic"], device="cpu", normalize=normalize)
         scores[normalize] = [hit.score for hit in retriever.search(["make a bucket"], 30)[0]]
+    assert scores[None] == scores["allowed"], "of one token"
     assert sum(map(math.exp, scores["allowed"])) == pytest.approx(1, abs=1e-4)
     assert all(exact < other for exact, other in zip(scores["vocab"], scores["allowed"], strict=True))
     with pytest.raises(InputError, match="'local'"):

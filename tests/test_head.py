@@ -8,6 +8,7 @@ import toolgen.head
 from toolgen.beam import rank_atomic
 from toolgen.errors import InputError
 from toolgen.head import Head
+from toolgen.trie import TokenTrie
 
 
 @pytest.mark.parametrize(("kind", "tied"), MODELS)
@@ -38,4 +39,4 @@ def test_logits_that_are_bent_afterwards_are_refused(monkeypatch: pytest.MonkeyP
     with pytest.raises(InputError, match="final_logit_softcapping"):
         Head(model).check_linear()
     with pytest.raises(InputError, match="final_logit_softcapping"):
-        rank_atomic(model, torch.tensor([[5]]), torch.tensor([[1]]), [7, 8], 1)
+        rank_atomic(model, TokenTrie.from_codes([(7,), (8,)]), torch.tensor([[5]]), torch.tensor([[1]]), 1)

@@ -24,7 +24,7 @@ from transformers import DynamicCache, PreTrainedModel
 from toolgen.attention import check_side_by_side, explicit_mask
 from toolgen.errors import InputError
 from toolgen.head import Head, check_finite
-from toolgen.trie import NOWHERE, ROOT, Edges, TokenTrie, code_mask
+from toolgen.trie import NOWHERE, ROOT, Edges, TokenTrie
 
 NO_CODE = -1
 
@@ -199,48 +199,42 @@ def beam_search(
 @torch.no_grad()
 def rank_atomic(
     model: PreTrainedModel,
+    trie: TokenTrie,
     input_ids_BT: Tensor,
     attention_mask_BT: Tensor,
-    token_ids_N: Sequence[int] | Tensor,
     k: int,
     *,
-    code_indices: Sequence[int] | Tensor | None = None,
-    normalize: Normalize = "vocab",
+    normalize: Normalize = "allowed",
 ) -> BeamResult:
     """Rank codes of one token: one forward of the prompts, the last position only, a product with the tools' rows; no
     search and no cache.
 
     Equal to ``beam_search`` on the same codes. Models that are no decoders (attention in both directions) serve too.
-    Here the normaliser is a constant of the query: it changes the scores and never the order.
+    Here the normaliser is a constant of the query: it changes the scores and never the order. So the default is the one
+    that needs no product with the vocabulary.
 
     Args:
         model: A language model in evaluation mode.
+        trie: The codes, all of one token.
         input_ids_BT: Prompts, padded on the left.
         attention_mask_BT: 1 for tokens, 0 for padding.
-        token_ids_N: The token of each code, all different.
         k: Number of results; more than there are codes gives them all, padded.
-        code_indices: Positions of the codes allowed; None allows all.
         normalize: What p is normalised over; see ``Normalize``.
 
     Raises:
-        InputError: ``k`` is not positive, the subset is empty or unknown, the prompts are unusable or do not fit the
-            model's context, a token is outside the model's vocabulary, or the model's logits are not finite.
+        InputError: ``k`` is not positive, ``normalize`` unknown, a code has several tokens, the prompts are unusable or
+            do not fit the model's context, a token is outside the model's vocabulary, or the model's logits are not
+            finite.
     """
     if k < 1:
         raise InputError(f"k={k}: at least one result must be asked for.")
     check_normalize(normalize)
-    tokens_N = torch.as_tensor(token_ids_N, dtype=torch.int64)
-    if not len(tokens_N) or tokens_N.min() < 0 or len(tokens_N.unique()) < len(tokens_N):
-        raise InputError(f"Atomic codes need one token id each, all different; found {len(tokens_N)} code(s).")
-    largest = int(tokens_N.max())
-    check_input(model, input_ids_BT, attention_mask_BT, code_length=1, largest_token=largest)
-    indices_N = torch.arange(len(tokens_N))
-    if code_indices is not None:
-        indices_N = code_mask(code_indices, len(tokens_N)).nonzero().flatten()
-    tokens_N, indices_N = tokens_N.cpu()[indices_N], indices_N.to(model.device)
-
+    if trie.depth > 1:
+        raise InputError(f"These codes have up to {trie.depth} tokens. Use beam_search, which serves any code.")
+    check_input(model, input_ids_BT, attention_mask_BT, code_length=1, largest_token=trie.largest_token)
     head = Head(model)
     head.check_linear()
+    trie = trie.to(model.device)
     mask_BT = attention_mask_BT.to(model.device).long()
     states_BD = head.states(
         input_ids=input_ids_BT.to(model.device),
@@ -249,13 +243,27 @@ def rank_atomic(
         use_cache=False,
         logits_to_keep=1,
     )[:, -1]
-    logits_BN = head.logits(states_BD, _consecutive(tokens_N) or tokens_N.to(model.device))
+    tokens_N, codes_N = trie.tokens_S[1:], trie.codes_S[1:]
+    first, last = int(tokens_N[0]), trie.largest_token
+    # Rows that lie together are a view of the model's weights, not a copy.
+    together = last - first + 1 == len(tokens_N)
+    logits_BN = head.logits(states_BD, slice(first, last + 1) if together else tokens_N.long())
     if normalize == "vocab":
         normalizers_B = head.normalizers(states_BD)
     else:
         check_finite(normalizers_B := logits_BN.logsumexp(-1))
     best_BK = _best(logits_BN, min(k, len(tokens_N)))
-    return _pad(BeamResult(indices_N[best_BK], logits_BN.gather(1, best_BK) - normalizers_B[:, None]), k)
+    scores_BK = logits_BN.gather(1, best_BK) - normalizers_B[:, None]
+    return _pad(_ranked(codes_N.take(best_BK).long(), scores_BK), k)
+
+
+def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
+    """Prompts as a batch: token ids and mask, both ``[B, T]`` int64, padded on the left to the longest."""
+    longest = max(map(len, prompts))
+    missing = [longest - len(prompt) for prompt in prompts]
+    input_ids_BT = torch.tensor([[pad_id] * pad + list(prompt) for pad, prompt in zip(missing, prompts, strict=True)])
+    mask_BT = torch.arange(longest) >= torch.tensor(missing)[:, None]
+    return input_ids_BT, mask_BT.long()
 
 
 def positions(mask_BT: Tensor) -> Tensor:
@@ -318,12 +326,6 @@ def check_normalize(normalize: str) -> None:
     """
     if normalize not in get_args(Normalize):
         raise InputError(f"normalize is {normalize!r}. Allowed are {', '.join(get_args(Normalize))}.")
-
-
-def _consecutive(tokens_N: Tensor) -> slice | None:
-    """The slice that the tokens are, if they are one: a view of the model's rows instead of a copy."""
-    first = int(tokens_N[0])
-    return slice(first, first + len(tokens_N)) if bool((tokens_N.diff() == 1).all()) else None
 
 
 def _roots(trie: TokenTrie, head: Head, rows: _Rows, normalize: Normalize) -> _Prefixes:
@@ -408,10 +410,15 @@ def _collect(found: BeamResult, candidates: _Candidates) -> BeamResult:
     new_scores_BK = candidates.scores_BC.gather(1, best_BK).masked_fill(new_codes_BK == NO_CODE, -torch.inf)
     codes = torch.cat([found.codes_BK, new_codes_BK], dim=1)
     scores = torch.cat([found.scores_BK, new_scores_BK], dim=1)
-    # Two stable sorts: by code, then by score, so that equal scores stay in the order of their codes.
+    best = _ranked(codes, scores)
+    return BeamResult(best.codes_BK[:, :width], best.scores_BK[:, :width])
+
+
+def _ranked(codes: Tensor, scores: Tensor) -> BeamResult:
+    """By score, equal scores by code: two stable sorts."""
     by_code = codes.argsort(dim=1, stable=True)
     codes, scores = codes.gather(1, by_code), scores.gather(1, by_code)
-    by_score = scores.argsort(dim=1, descending=True, stable=True)[:, :width]
+    by_score = scores.argsort(dim=1, descending=True, stable=True)
     return BeamResult(codes.gather(1, by_score), scores.gather(1, by_score))
 
 
@@ -511,11 +518,16 @@ def _best(scores_BC: Tensor, k: int) -> Tensor:
 
     ``topk`` promises no order among equals, and a stable sort of all candidates costs many times more.
     """
-    threshold_B1 = scores_BC.topk(k).values[:, -1:]
-    above_BC, equal_BC = scores_BC > threshold_B1, scores_BC == threshold_B1
-    room_B1 = k - above_BC.sum(-1, keepdim=True)
-    chosen_BC = above_BC | (equal_BC & (equal_BC.cumsum(-1) <= room_B1))
-    places_Bk = chosen_BC.nonzero()[:, 1].view(-1, k)
+    values_Bk1, places_Bk1 = scores_BC.topk(min(k + 1, scores_BC.shape[1]))
+    tied_B = (values_Bk1[:, k - 1] == values_Bk1[:, -1]) & (values_Bk1[:, -1] > -torch.inf)
+    places_Bk = places_Bk1[:, :k].sort(dim=1).values
+    if k < scores_BC.shape[1] and tied_B.any():
+        # Equals on both sides of the border: which ones are in is up to their places too.
+        threshold_B1 = values_Bk1[:, k - 1, None]
+        above_BC, equal_BC = scores_BC > threshold_B1, scores_BC == threshold_B1
+        room_B1 = k - above_BC.sum(-1, keepdim=True)
+        chosen_BC = above_BC | (equal_BC & (equal_BC.cumsum(-1) <= room_B1))
+        places_Bk = chosen_BC.nonzero()[:, 1].view(-1, k)
     order_Bk = scores_BC.gather(1, places_Bk).argsort(dim=1, descending=True, stable=True)
     return places_Bk.gather(1, order_Bk)
 

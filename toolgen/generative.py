@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from toolgen.beam import BeamResult, Normalize, beam_search, check_normalize, rank_atomic
+from toolgen.beam import BeamResult, Normalize, beam_search, check_normalize, left_padded, rank_atomic
 from toolgen.checkpoint import Artefacts, load_model
 from toolgen.errors import InputError
 from toolgen.retriever import Hit, check_k
@@ -24,14 +24,6 @@ class _Batch:
     places: tuple[int, ...]
     input_ids_BT: Tensor
     mask_BT: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class _Subset:
-    """The tools that may be answered with: positions in the catalogue (None: all), and the trie of their codes."""
-
-    positions: tuple[int, ...] | None
-    trie: TokenTrie
 
 
 class GenerativeRetriever:
@@ -57,7 +49,7 @@ class GenerativeRetriever:
         *,
         beams: int | None = None,
         batch_size: int = 64,
-        normalize: Normalize = "vocab",
+        normalize: Normalize | None = None,
         name: str = "generative",
     ) -> None:
         """
@@ -67,7 +59,8 @@ class GenerativeRetriever:
             beams: Width of the beam search; None: as many as results asked for, at least 10. Atomic codes
                 need none.
             batch_size: Queries decoded together.
-            normalize: What probabilities are normalised over; see ``toolgen.beam.Normalize``.
+            normalize: What probabilities are normalised over; see ``toolgen.beam.Normalize``. None: the vocabulary;
+                with codes of one token the tools that may be answered, which ranks alike and costs less.
             name: Label in tables.
 
         Raises:
@@ -81,13 +74,11 @@ class GenerativeRetriever:
         self._model = model
         self._beams = beams
         self._batch_size = batch_size
-        check_normalize(normalize)
-        self._normalize = normalize
+        self._normalize: Normalize = normalize or ("allowed" if artefacts.codes.is_atomic else "vocab")
+        check_normalize(self._normalize)
         self._renderer = artefacts.renderer
-        codes = artefacts.codes
-        self._tokens_N = torch.tensor([sequence[0] for sequence in codes.sequences]) if codes.is_atomic else None
-        self._trie = TokenTrie.from_codes(codes.sequences)
-        self._restricted: tuple[tuple[str, ...], _Subset] | None = None
+        self._trie = TokenTrie.from_codes(artefacts.codes.sequences)
+        self._restricted: tuple[tuple[str, ...], TokenTrie] | None = None
 
     @classmethod
     def load(
@@ -97,7 +88,7 @@ class GenerativeRetriever:
         device: str | None = None,
         beams: int | None = None,
         batch_size: int = 64,
-        normalize: Normalize = "vocab",
+        normalize: Normalize | None = None,
     ) -> "GenerativeRetriever":
         """Load a checkpoint.
 
@@ -142,15 +133,15 @@ class GenerativeRetriever:
         Raises:
             InputError: ``k`` is out of range, a group is unknown, a query is blank or longer than the model's context.
         """
-        subset = self._subset(groups)
-        check_k(k, len(self.artefacts.catalog) if subset.positions is None else len(subset.positions))
+        trie = self._allowed(groups)
+        check_k(k, trie.leaf_count)
         prompts = self.prompts(queries, first)
         self.model_seconds = 0.0
         answers: list[list[Hit]] = [[] for _ in queries]
         done = 0
         for batch in self._batches(prompts):
             started = time.perf_counter()
-            result = self._decode(batch, k, subset)
+            result = self._decode(batch, k, trie)
             codes, scores = result.codes_BK.tolist(), result.scores_BK.tolist()
             self.model_seconds += time.perf_counter() - started
             for place, row_codes, row_scores in zip(batch.places, codes, scores, strict=True):
@@ -180,21 +171,12 @@ class GenerativeRetriever:
                 )
         return prompts
 
-    def _decode(self, batch: _Batch, k: int, subset: _Subset) -> BeamResult:
-        if self._tokens_N is not None:
-            return rank_atomic(
-                self._model,
-                batch.input_ids_BT,
-                batch.mask_BT,
-                self._tokens_N,
-                k,
-                code_indices=subset.positions,
-                normalize=self._normalize,
-            )
+    def _decode(self, batch: _Batch, k: int, trie: TokenTrie) -> BeamResult:
+        inputs = self._model, trie, batch.input_ids_BT, batch.mask_BT
+        if self.artefacts.codes.is_atomic:
+            return rank_atomic(*inputs, k, normalize=self._normalize)
         beams = max(k, self._beams if self._beams is not None else 10)
-        return beam_search(
-            self._model, subset.trie, batch.input_ids_BT, batch.mask_BT, beams, normalize=self._normalize
-        )
+        return beam_search(*inputs, beams, normalize=self._normalize)
 
     def _batches(self, prompts: Sequence[list[int]]) -> Iterator[_Batch]:
         """Prompts sorted by length, so that padding stays small."""
@@ -204,26 +186,20 @@ class GenerativeRetriever:
         pad_id = self.artefacts.codes.end_id if pad_id is None else pad_id
         for start in range(0, len(order), self._batch_size):
             places = tuple(order[start : start + self._batch_size])
-            width = max(len(prompts[place]) for place in places)
-            input_ids_BT = torch.full((len(places), width), pad_id)
-            mask_BT = torch.zeros((len(places), width), dtype=torch.long)
-            for row, place in enumerate(places):
-                prompt = prompts[place]
-                input_ids_BT[row, width - len(prompt) :] = torch.tensor(prompt)
-                mask_BT[row, width - len(prompt) :] = 1
+            input_ids_BT, mask_BT = left_padded([prompts[place] for place in places], pad_id)
             yield _Batch(places, input_ids_BT.to(device), mask_BT.to(device))
 
-    def _subset(self, groups: Sequence[str] | None) -> _Subset:
-        """The allowed tools; the last restriction is kept, since it usually serves many calls."""
+    def _allowed(self, groups: Sequence[str] | None) -> TokenTrie:
+        """The codes of the allowed tools; the last restriction is kept, since it usually serves many calls."""
         # It stays where the model is: a copy to another device would be made for every search otherwise.
         self._trie = self._trie.to(self._model.device)
         if groups is None:
-            return _Subset(None, self._trie)
+            return self._trie
         key = tuple(groups)
         if self._restricted is None or self._restricted[0] != key:
             catalog = self.artefacts.catalog
-            positions = tuple(catalog.position(tool_id) for tool_id in catalog.ids_of_groups(key))
-            self._restricted = key, _Subset(positions, self._trie.restrict(positions))
+            allowed = [catalog.position(tool_id) for tool_id in catalog.ids_of_groups(key)]
+            self._restricted = key, self._trie.restrict(allowed)
         return self._restricted[1]
 
 

@@ -41,9 +41,12 @@ def retrieve(
         int | None, typer.Option(help="Beam width for codes of several tokens (default: max(k, 10)).")
     ] = None,
     normalize: Annotated[
-        Literal["vocab", "allowed"],
-        typer.Option(help="vocab: exact. allowed: faster for codes of several tokens, but another scorer."),
-    ] = "vocab",
+        Literal["vocab", "allowed"] | None,
+        typer.Option(
+            help="What probabilities are normalised over. vocab: exact. allowed: faster; with codes of several tokens "
+            "another scorer. (default: vocab; with codes of one token, where both rank alike, allowed)"
+        ),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ... (default: CUDA when there is one).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON lines instead of tables.")] = False,
 ) -> None:
@@ -90,7 +93,9 @@ def _lines(file: Path | None) -> Iterator[str]:
         raise InputError(f"{file}: no query. At least one line that is not blank is needed.")
 
 
-def _load(checkpoint: Path, device: str | None, beams: int | None, normalize: "Normalize") -> "GenerativeRetriever":
+def _load(
+    checkpoint: Path, device: str | None, beams: int | None, normalize: "Normalize | None"
+) -> "GenerativeRetriever":
     with err.status("Loading the model"):
         from toolgen.generative import GenerativeRetriever
 
