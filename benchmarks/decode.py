@@ -2,89 +2,53 @@
 
     toolgen bench decode --tools tools.jsonl.gz --batch 1,16,64 --beams 5,50
 
-The language model has random weights, and its vocabulary is filled up to Llama-3's size, so that the head is as large
-as today's heads are. What a search reads depends a little on what a model says: random weights say everything alike,
-which keeps all beams alive to the end. All methods of a cell take turns, so that a busy machine slows them alike;
-figures are medians. ``forwards`` is what our search reads, read again without searching: the layers, and for codes of
-several tokens under ``vocab`` the product with the whole head; for codes of one token the layers alone.
+``forwards`` is what our search reads, read again without searching: the layers, and for codes of several tokens under
+``vocab`` the product with the whole head; for codes of one token the layers alone. What a search takes beyond them is
+the constraint's work: what may follow, its scores, the selection.
 
 Legend: ``B`` queries, ``K`` beams, ``T`` prompt tokens.
 """
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import cycle, islice, product
-from random import Random
-from statistics import median
+from itertools import product
 from typing import Any
 from unittest.mock import patch
 
-import numpy as np
 import torch
 from rich import box
 from rich.table import Table
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 import toolgen.beam
-from toolgen.base import load_tokenizer
-from toolgen.beam import BeamResult, Normalize, beam_search, positions, rank_atomic
-from toolgen.benchmarks.bm25 import BM25Retriever
+from toolgen.beam import BeamResult, Normalize, beam_search, left_padded, positions, rank_atomic
 from toolgen.benchmarks.peers import DictTrie, Generate, agreement
-from toolgen.codebook import TokenCodes
-from toolgen.embeddings import TextEmbedder, load_encoder
-from toolgen.errors import InputError, require
+from toolgen.benchmarks.pipelines import measure_pipelines
+from toolgen.benchmarks.speed import (
+    LONGEST_PROMPT,
+    Coded,
+    Method,
+    Row,
+    coded,
+    peak_megabytes,
+    random_model,
+    take_turns,
+    texts_of,
+)
+from toolgen.errors import InputError
 from toolgen.head import Head
-from toolgen.indexing import SCHEMES, build
-from toolgen.prompts import PromptRenderer
-from toolgen.synthesis import synthetic_queries
-from toolgen.terminal import err, out, progress_bar
-from toolgen.tokenizer import bind_standalone, encode_text, end_token_id
+from toolgen.indexing import SCHEMES
+from toolgen.terminal import out, progress_bar
 from toolgen.tools import ToolCatalog
-from toolgen.trie import TokenTrie
 
-TRUNKS: Mapping[str, Mapping[str, int]] = {
-    "22m": {"hidden_size": 384, "num_hidden_layers": 6, "num_attention_heads": 12, "intermediate_size": 1024},
-    "300m": {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 2816},
-    "1b": {"hidden_size": 2048, "num_hidden_layers": 16, "num_attention_heads": 32, "intermediate_size": 8192},
-}
-"""Shapes: MiniLM's, one between, and Llama-3.2-1B's."""
+ATOMIC_CLOSED = "atomic-closed"
+"""Codes of one token with the end symbol behind: the search adds log p(end) in a second step."""
 
-WORDS = 128_256
-"""Rows of the vocabulary before any tool: Llama-3's."""
+MEASURED = (*SCHEMES, ATOMIC_CLOSED)
 
-LONGEST_PROMPT = 32
-K = 10
-"""Answers asked of retrievers and of atomic codes."""
-
-Method = Callable[[], object]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One figure. ``over_forwards`` and ``agree`` are None where there is nothing to compare with."""
-
-    scheme: str
-    batch: int
-    beams: int
-    method: str
-    ms_per_query: float
-    over_forwards: float | None
-    agree: float | None
-
-
-@dataclass(frozen=True)
-class World:
-    """What all cells share."""
-
-    catalog: ToolCatalog
-    texts: Sequence[str]
-    prompts: Sequence[list[int]]
-    codes: Mapping[str, TokenCodes]
-    tries: Mapping[str, TokenTrie]
-    build_seconds: Mapping[str, float]
+_NORMALIZERS: tuple[Normalize, ...] = ("vocab", "allowed")
 
 
 @dataclass(frozen=True)
@@ -92,10 +56,11 @@ class Settings:
     """What is measured.
 
     Attributes:
-        schemes: Indexing schemes.
+        schemes: Of ``MEASURED``.
         batches: Queries decoded together.
         beams: Beam widths, at least 2.
         peer: Whether transformers takes its turns.
+        checked: Queries of each cell whose answers are compared with transformers'; at least those of the batch.
         retrievers: Whether FAISS and BM25 over the same tools are measured as well.
         trunk: Shape of the model's layers.
         dtype: Of the weights.
@@ -103,10 +68,11 @@ class Settings:
         repeats: Turns that count; one more goes before them.
     """
 
-    schemes: Sequence[str] = tuple(SCHEMES)
+    schemes: Sequence[str] = MEASURED
     batches: Sequence[int] = (1, 16, 64)
     beams: Sequence[int] = (5, 50)
     peer: bool = True
+    checked: int = 1
     retrievers: bool = True
     trunk: str = "22m"
     dtype: torch.dtype = torch.float32
@@ -120,120 +86,110 @@ def compare(catalog: ToolCatalog, settings: Settings) -> list[Row]:
     Raises:
         InputError: An unknown scheme, or a beam that is wider than the catalogue.
     """
-    if unknown := [name for name in settings.schemes if name not in SCHEMES]:
-        raise InputError(f"Unknown indexing scheme {unknown[0]!r}. Choose from {', '.join(SCHEMES)}.")
+    if unknown := [name for name in settings.schemes if name not in MEASURED]:
+        raise InputError(f"Unknown indexing scheme {unknown[0]!r}. Choose from {', '.join(MEASURED)}.")
     if max(settings.beams) > len(catalog):
         raise InputError(
             f"--beams {max(settings.beams)} is wider than the catalogue, which has {len(catalog):,} tools. Give fewer."
         )
-    world = _world(catalog, settings.schemes, max(settings.batches))
-    model = _model(world, settings.trunk, settings.dtype).to(settings.device)  # type: ignore[arg-type]
+    texts = texts_of(catalog, max(settings.checked, *settings.batches))
+    needed = {*settings.schemes, *(["atomic"] if settings.retrievers else [])}
+    indexed = {
+        name: coded("atomic", catalog, closed=True) if name == ATOMIC_CLOSED else coded(name, catalog)
+        for name in MEASURED
+        if name in needed
+    }
+    model = random_model(settings.trunk, [*indexed.values()], settings.dtype, settings.device)
     rows = []
     with progress_bar("Measuring") as progress:
         cells = list(product(settings.schemes, settings.batches, settings.beams))
-        for done, (name, size, width) in enumerate(cells):
-            rows += measure_cell(world, model, name, size, width, settings.peer, settings.repeats)
+        for done, (name, batch, beams) in enumerate(cells):
+            rows += measure_cell(model, name, indexed[name], texts, batch, beams, settings)
             progress(done + 1, len(cells))
     if settings.retrievers:
-        rows += measure_retrievers(world, settings.batches, settings.repeats, model.device)
+        rows += measure_pipelines(model, indexed["atomic"], texts, settings.batches, settings.repeats)
     shape = f"{settings.trunk} trunk, {len(catalog):,} tools, {model.config.vocab_size:,} rows, {settings.dtype}"
     out.print(_table(rows, f"Milliseconds a query; {shape}, {settings.device}"))
-    for name, trie in world.tries.items():
-        out.print(f"{name}: trie {trie.nbytes / 1e6:.2f} MB, built in {world.build_seconds[name] * 1e3:.0f} ms")
+    for name in settings.schemes:
+        trie, seconds = indexed[name].trie, indexed[name].build_seconds
+        out.print(f"{name}: trie {trie.nbytes / 1e6:.2f} MB, built in {seconds * 1e3:.0f} ms")
     return rows
 
 
 def measure_cell(
-    world: World, model: PreTrainedModel, scheme: str, batch: int, beams: int, peer: bool, repeats: int
+    model: PreTrainedModel, scheme: str, codes: Coded, texts: Sequence[str], batch: int, beams: int, settings: Settings
 ) -> list[Row]:
     """All methods on one batch of prompts, taking turns."""
-    codes, trie = world.codes[scheme], world.tries[scheme].to(model.device)
-    input_ids_BT, mask_BT = _batch(world.prompts[:batch], codes.end_id, model.device)
+    atomic, inputs = codes.trie.depth == 1, batch_of(codes, texts[:batch], model.device)
     methods: dict[str, Method] = {}
-    results: dict[str, BeamResult] = {}
-    for normalize, suffix in _NORMALIZERS:
-        if codes.is_atomic:
-            tokens_N = torch.tensor([sequence[0] for sequence in codes.sequences])
-            ours = partial(rank_atomic, model, input_ids_BT, mask_BT, tokens_N, beams, normalize=normalize)
-            methods["forwards" + suffix] = _forward(model, input_ids_BT, mask_BT)
-        else:
-            ours = partial(beam_search, model, trie, input_ids_BT, mask_BT, beams, normalize=normalize)
-            methods["forwards" + suffix] = _replay(model, input_ids_BT, mask_BT, ours)
+    forwards: dict[str, str] = {}
+    for normalize in _NORMALIZERS:
+        # Codes of one token rank alike under both, and the default is what costs less.
+        suffix = "" if normalize == ("allowed" if atomic else "vocab") else f"-{normalize}"
+        ours = partial(search, model, codes, *inputs, beams, normalize)
+        forwards["toolgen" + suffix] = bare = "forwards" if atomic else "forwards" + suffix
+        if bare not in methods:
+            methods[bare] = bare_forward(model, *inputs) if atomic else replay(model, *inputs, ours)
         methods["toolgen" + suffix] = ours
-        if normalize == "vocab":
-            results["toolgen"] = ours()
-    if peer:
-        for name, constraint in (("toolgen-processor", trie), ("transformers-trie", DictTrie(codes.sequences))):
-            generate = Generate(model, codes.sequences, codes.end_id, constraint)
-            methods[name] = partial(generate, input_ids_BT, mask_BT, beams)
-            results[name] = generate.result(input_ids_BT, mask_BT, beams)
-    theirs = results.pop("transformers-trie", None)
-    agreed = {name: agreement(result, theirs) for name, result in results.items()} if theirs is not None else {}
-    seconds = take_turns(methods, repeats, model.device)
+    agreed: dict[str, float] = {}
+    if settings.peer:
+        for name, peer in peers(model, codes).items():
+            methods[name] = partial(peer, *inputs, beams)
+        agreed = _agreement(model, codes, texts[: max(batch, settings.checked)], batch, beams)
+    seconds = take_turns(methods, settings.repeats, model.device)
+    memory = {name: peak_megabytes(method, model.device) for name, method in methods.items()}
     rows = []
     for name, taken in seconds.items():
-        forwards = seconds["forwards-allowed" if name.endswith("-allowed") else "forwards"]
-        rows.append(Row(scheme, batch, beams, name, taken * 1e3 / batch, taken / forwards, agreed.get(name)))
+        bare = taken if name in forwards.values() else seconds[forwards.get(name, "forwards")]
+        figures = taken * 1e3 / batch, taken / bare, agreed.get(name), memory[name]
+        rows.append(Row(scheme, batch, beams, name, *figures))
     return rows
 
 
-def measure_retrievers(world: World, batches: Sequence[int], repeats: int, device: torch.device) -> list[Row]:
-    """FAISS, flat and HNSW, and BM25 over the tools' documents; the time includes encoding the query."""
-    faiss = require("faiss", purpose="The benchmark", pip_name="faiss-cpu")
-    with progress_bar("Embedding documents") as progress:
-        vectors_ND = TextEmbedder(progress=progress)([tool.document() for tool in world.catalog.values()])
-    flat = faiss.IndexFlatIP(vectors_ND.shape[1])
-    hnsw = faiss.IndexHNSWFlat(vectors_ND.shape[1], 32, faiss.METRIC_INNER_PRODUCT)
-    for index in (flat, hnsw):
-        index.add(vectors_ND)
-    encoder = load_encoder("embedded", purpose="The benchmark", device=str(device))
-    lexical = BM25Retriever(world.catalog)
-    count = min(K, len(world.catalog))
-
-    def encoded(texts: Sequence[str]) -> np.ndarray:
-        vectors: np.ndarray = encoder.encode_query(
-            list(texts), batch_size=len(texts), normalize_embeddings=True, show_progress_bar=False
-        )
-        return vectors
-
-    rows = []
-    for batch in batches:
-        texts = world.texts[:batch]
-        seconds = take_turns(
-            {
-                "faiss-flat": lambda texts=texts: flat.search(encoded(texts), count),  # type: ignore[misc]
-                "faiss-hnsw": lambda texts=texts: hnsw.search(encoded(texts), count),  # type: ignore[misc]
-                "bm25": lambda texts=texts: lexical.search(texts, count),  # type: ignore[misc]
-            },
-            repeats,
-            device,
-        )
-        rows += [Row("", batch, count, name, taken * 1e3 / batch, None, None) for name, taken in seconds.items()]
-    vectors_BD = encoded(world.texts)
-    exact, near = flat.search(vectors_BD, count)[1], hnsw.search(vectors_BD, count)[1]
-    recall = float(np.mean([len(set(own) & set(other)) / count for own, other in zip(exact, near, strict=True)]))
-    err.print(f"faiss-hnsw finds {recall:.3f} of the {count} tools that faiss-flat finds")
-    return rows
+def search(
+    model: PreTrainedModel, codes: Coded, input_ids_BT: Tensor, mask_BT: Tensor, beams: int, normalize: Normalize
+) -> BeamResult:
+    """Our decoder, whichever serves the codes."""
+    decode = rank_atomic if codes.trie.depth == 1 else beam_search
+    return decode(model, codes.trie, input_ids_BT, mask_BT, beams, normalize=normalize)
 
 
-def take_turns(methods: Mapping[str, Method], repeats: int, device: torch.device) -> dict[str, float]:
-    """Median seconds of each method over ``repeats`` turns; one turn before them does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in methods}
-    for turn in range(repeats + 1):
-        for name, method in methods.items():
-            started = time.perf_counter()
-            method()
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            if turn:
-                seconds[name].append(time.perf_counter() - started)
-    return {name: median(taken) for name, taken in seconds.items()}
+def peers(model: PreTrainedModel, codes: Coded) -> dict[str, Generate]:
+    """transformers' ``generate``, under our trie and under nested dicts."""
+    constraints = {"toolgen-processor": codes.trie.to(model.device), "transformers-trie": DictTrie(codes.sequences)}
+    return {name: Generate(model, codes.sequences, codes.end_id, each) for name, each in constraints.items()}
 
 
-_NORMALIZERS: tuple[tuple[Normalize, str], ...] = (("vocab", ""), ("allowed", "-allowed"))
+def _agreement(model: PreTrainedModel, codes: Coded, texts: Sequence[str], batch: int, beams: int) -> dict[str, float]:
+    """Share of the texts that each method answers as ``generate`` over the dict trie does."""
+    found: dict[str, list[BeamResult]] = {}
+    theirs_and_processor = peers(model, codes)
+    for start in range(0, len(texts), batch):
+        inputs = batch_of(codes, texts[start : start + batch], model.device)
+        for normalize in _NORMALIZERS:
+            found.setdefault(normalize, []).append(search(model, codes, *inputs, beams, normalize))
+        for name, peer in theirs_and_processor.items():
+            found.setdefault(name, []).append(peer.result(*inputs, beams))
+    results = {name: _joined(parts) for name, parts in found.items()}
+    theirs = results["transformers-trie"]
+    agreed = {"toolgen-processor": agreement(results["toolgen-processor"], theirs)}
+    exact = agreement(results["vocab"], theirs)
+    if codes.trie.depth > 1:
+        return {"toolgen": exact, **agreed}
+    # The other normaliser is another constant of the query: what is left is what follows the first.
+    ranked = agreement(_behind_first(results["allowed"]), _behind_first(theirs))
+    return {"toolgen": ranked, "toolgen-vocab": exact, **agreed}
 
 
-def _forward(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor) -> Method:
+def _joined(parts: Sequence[BeamResult]) -> BeamResult:
+    return BeamResult(torch.cat([part.codes_BK for part in parts]), torch.cat([part.scores_BK for part in parts]))
+
+
+def _behind_first(result: BeamResult) -> BeamResult:
+    return BeamResult(result.codes_BK, result.scores_BK - result.scores_BK[:, :1])
+
+
+def bare_forward(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor) -> Method:
     """The prompts through the model's layers, and nothing else."""
 
     @torch.no_grad()
@@ -249,7 +205,7 @@ def _forward(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor) -> M
     return run
 
 
-def _replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, search: Method) -> Method:
+def replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, decode: Method) -> Method:
     """What a search reads and normalises, again, without searching."""
     steps: list[tuple[tuple[Tensor, ...] | None, int]] = []
 
@@ -264,7 +220,7 @@ def _replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, searc
             return super().normalizers(states_nD)
 
     with patch.multiple(toolgen.beam, _Rows=Rows, Head=RecordingHead):
-        search()
+        decode()
 
     @torch.no_grad()
     def run() -> None:
@@ -280,59 +236,20 @@ def _replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, searc
     return run
 
 
-def _world(catalog: ToolCatalog, schemes: Sequence[str], queries: int) -> World:
-    tokenizer = load_tokenizer("embedded")
-    end_id = end_token_id(tokenizer)
-    rng = Random(0)
-    chosen = islice(cycle(rng.sample(list(catalog.values()), len(catalog))), queries)
-    texts = [synthetic_queries(tool, 1, rng)[0] for tool in chosen]
-    codes, tries, seconds = {}, {}, {}
-    with progress_bar("Embedding documents") as progress:
-        for name in schemes:
-            book = build(
-                name,
-                catalog,
-                encode=lambda text: encode_text(tokenizer, text),
-                end_id=end_id,
-                disambiguate=True,
-                embed=TextEmbedder(progress=progress),
-            )
-            codes[name] = bind_standalone(book, tokenizer, end_id)
-            started = time.perf_counter()
-            tries[name] = TokenTrie.from_codes(codes[name].sequences)
-            seconds[name] = time.perf_counter() - started
-    prompts = PromptRenderer(tokenizer).render(texts, LONGEST_PROMPT)
-    return World(catalog, texts, prompts, codes, tries, seconds)
-
-
-def _model(world: World, trunk: str, dtype: torch.dtype) -> PreTrainedModel:
-    words = max(trie.largest_token + 1 for trie in world.tries.values())
-    new = max(len(codes.new_ids) for codes in world.codes.values())
-    torch.manual_seed(0)
-    # Rows that no code uses fill the vocabulary up: they stand for a larger tokenizer's words.
-    config = LlamaConfig(
-        vocab_size=max(words, WORDS + new),
-        tie_word_embeddings=True,
-        initializer_range=0.05,
-        max_position_embeddings=512,
-        **TRUNKS[trunk],  # type: ignore[arg-type]
-    )
-    return LlamaForCausalLM(config).to(dtype).eval()  # type: ignore[arg-type]
-
-
-def _batch(prompts: Sequence[list[int]], pad_id: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    width = max(map(len, prompts))
-    input_ids_BT = torch.tensor([[pad_id] * (width - len(prompt)) + prompt for prompt in prompts])
-    mask_BT = torch.tensor([[0] * (width - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+def batch_of(codes: Coded, texts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Prompts of some texts."""
+    prompts = codes.artefacts.renderer.render(texts, LONGEST_PROMPT)
+    input_ids_BT, mask_BT = left_padded(prompts, codes.end_id)
     return input_ids_BT.to(device), mask_BT.to(device)
 
 
 def _table(rows: Sequence[Row], title: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
-    for heading in ("scheme", "batch", "beams", "method", "ms a query", "over forwards", "agree"):
+    for heading in ("scheme", "batch", "beams", "method", "ms a query", "over forwards", "agree", "peak MB"):
         table.add_column(heading, justify="left" if heading in ("scheme", "method") else "right")
     for row in rows:
         cells: list[Any] = [row.scheme, row.batch, row.beams, row.method, f"{row.ms_per_query:,.2f}"]
         cells += [f"{value:.2f}" if value is not None else "" for value in (row.over_forwards, row.agree)]
+        cells.append(f"{row.memory_mb:,.0f}" if row.memory_mb is not None else "")
         table.add_row(*map(str, cells))
     return table

@@ -10,12 +10,14 @@ from tiny_models import tiny_model
 from typer.testing import CliRunner
 
 from toolgen.beam import BeamResult, beam_search
+from toolgen.benchmarks.growth import catalog_of_size
 from toolgen.benchmarks.peers import DictTrie, Generate, agreement
 from toolgen.cli import app
+from toolgen.tools import ToolCatalog
 from toolgen.trie import TokenTrie
 
 CODES = [(3, 4, 1), (3, 5, 1), (6, 1), (7, 8, 9, 1)]
-KEYS = {"scheme", "batch", "beams", "method", "ms_per_query", "over_forwards", "agree"}
+KEYS = {"scheme", "batch", "beams", "method", "ms_per_query", "over_forwards", "agree", "memory_mb"}
 
 
 @pytest.mark.parametrize("codes", [CODES, [(3,), (4,), (9,)]])
@@ -40,18 +42,27 @@ def test_the_command_measures_every_cell(
     files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    arguments = ["bench", "decode", "--tools", str(files["tools"]), "--schemes", "atomic,numeric", "--batch", "1,3"]
-    done = CliRunner().invoke(app, [*arguments, "--beams", "2", "--repeats", "1", "--no-retrievers", "--json"])
+    arguments = ["bench", "decode", "--tools", str(files["tools"]), "--schemes", "atomic,numeric,atomic-closed"]
+    arguments += ["--batch", "1,3", "--beams", "2", "--checked", "7", "--repeats", "1", "--json"]
+    done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.output
     rows = json.loads(Path("runs/bench/decode.json").read_text())
     assert all(row.keys() == KEYS and row["ms_per_query"] > 0 for row in rows)
-    methods = {"toolgen", "toolgen-allowed", "toolgen-processor", "transformers-trie", "forwards", "forwards-allowed"}
-    for scheme in ("atomic", "numeric"):
+    common = {"toolgen", "toolgen-processor", "transformers-trie", "forwards"}
+    several = common | {"toolgen-allowed", "forwards-allowed"}
+    for scheme, methods in (("atomic", common | {"toolgen-vocab"}), ("numeric", several), ("atomic-closed", several)):
         for batch in (1, 3):
-            cell = [row for row in rows if (row["scheme"], row["batch"]) == (scheme, batch)]
-            assert {row["method"] for row in cell} == methods
-            agreed = {row["method"]: row["agree"] for row in cell if row["agree"] is not None}
-            assert agreed == {"toolgen": 1, "toolgen-processor": 1}
+            cell = {row["method"]: row for row in rows if (row["scheme"], row["batch"]) == (scheme, batch)}
+            assert cell.keys() == methods
+            agreed = {name: row["agree"] for name, row in cell.items() if row["agree"] is not None}
+            assert agreed == dict.fromkeys({"toolgen", "toolgen-processor", "toolgen-vocab"} & methods, 1)
+            assert cell["toolgen"]["over_forwards"] == pytest.approx(
+                cell["toolgen"]["ms_per_query"] / cell["forwards"]["ms_per_query"]
+            )
+    text = [row for row in rows if row["scheme"] == "text"]
+    assert [(row["batch"], row["method"]) for row in text] == [
+        (batch, method) for batch in (1, 3) for method in ("toolgen", "faiss-flat", "faiss-hnsw", "bm25")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -66,3 +77,28 @@ def test_the_command_measures_every_cell(
 def test_what_cannot_be_measured_is_refused(files: dict[str, Path], arguments: list[str], message: str) -> None:
     done = CliRunner().invoke(app, ["bench", "decode", "--tools", str(files["tools"]), *arguments])
     assert done.exception is not None and re.search(message, str(done.exception))
+
+
+def test_growth_draws_what_it_measures(files: dict[str, Path], tmp_path: Path) -> None:
+    arguments = ["bench", "growth", "--tools", str(files["tools"]), "--counts", "20,40", "--beams", "2,3"]
+    arguments += ["--schemes", "atomic,numeric", "--batch", "2", "--repeats", "1", "--output", str(tmp_path)]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    points = json.loads((tmp_path / "growth.json").read_text())
+    tools = {(point["scheme"], point["tools"], point["method"]) for point in points if point["along"] == "tools"}
+    assert {("atomic", count, name) for count in (20, 40) for name in ("toolgen", "forwards", "rows")} <= tools
+    assert {
+        ("numeric", count, name) for count in (20, 40) for name in ("toolgen", "toolgen-allowed", "forwards")
+    } <= tools
+    beams = {(point["beams"], point["method"]) for point in points if point["along"] == "beams"}
+    assert {(2, "transformers-trie"), (3, "transformers-trie"), (3, "toolgen")} <= beams
+    assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
+    assert "numeric: transformers-trie" in (tmp_path / "growth.html").read_text()
+
+
+def test_made_up_tools_follow_the_real_ones(files: dict[str, Path]) -> None:
+    catalog = ToolCatalog.from_jsonl(files["tools"])
+    assert len(catalog_of_size(catalog, 7)) == 7 and set(catalog_of_size(catalog, 7)) <= set(catalog)
+    more = catalog_of_size(catalog, len(catalog) + 5)
+    assert len(more) == len(catalog) + 5 and more.ids[: len(catalog)] == catalog.ids
+    assert more.fingerprint == catalog_of_size(catalog, len(catalog) + 5).fingerprint

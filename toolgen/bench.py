@@ -14,22 +14,20 @@ from toolgen.tools import ToolCatalog
 benches = typer.Typer(no_args_is_help=True, help="Speed, as ratios measured in one run.")
 
 
-@benches.callback()
-def bench() -> None:
-    """Makes ``decode`` a command of its own, although it is alone."""
-
-
 @benches.command()
 def decode(
     tools: Annotated[Path | None, typer.Option(help="Catalogue: .jsonl or .jsonl.gz; default: AWS's S3.")] = None,
     schemes: Annotated[
-        str, typer.Option(help="Separated by commas.")
-    ] = "atomic,numeric,hierarchical,semantic,residual",
+        str, typer.Option(help="Separated by commas. atomic-closed: one token and the end symbol, in two steps.")
+    ] = "atomic,numeric,hierarchical,semantic,residual,atomic-closed",
     batch: Annotated[str, typer.Option(help="Queries decoded together, separated by commas.")] = "1,16,64",
     beams: Annotated[str, typer.Option(help="Beam widths, separated by commas; each at least 2.")] = "5,50",
     peer: Annotated[Literal["transformers", "none"], typer.Option(help="Slow at large batches and beams.")] = (
         "transformers"
     ),
+    checked: Annotated[
+        int, typer.Option(min=1, help="Queries whose answers are compared with the peer's; at least those of a batch.")
+    ] = 1,
     retrievers: Annotated[bool, typer.Option(help="Also measure FAISS and BM25 over the same tools.")] = True,
     trunk: Annotated[
         Literal["22m", "300m", "1b"], typer.Option(help="Shape of the model's layers; its weights are random.")
@@ -41,33 +39,84 @@ def decode(
 ) -> None:
     """Measure decoding beside the forwards it needs, transformers' generate, and retrievers.
 
-    Methods: toolgen (exact), toolgen-allowed (normalised over allowed tokens: another scorer), toolgen-processor (our
-    trie in generate), transformers-trie (prefix_allowed_tokens_fn over nested dicts), forwards and forwards-allowed
-    (what the two decoders read, without the search), faiss-flat, faiss-hnsw and bm25 (query encoding included).
+    Methods: toolgen (ours, as it is by default), toolgen-allowed (normalised over allowed tokens: another scorer;
+    codes of one token rank alike under both, so there it is the default and toolgen-vocab the other),
+    toolgen-processor (our trie in generate), transformers-trie (prefix_allowed_tokens_fn over nested dicts), forwards
+    and forwards-allowed (what our two decoders read, without the search). From text to tools: toolgen with one token a
+    tool, faiss-flat, faiss-hnsw, bm25.
 
     Example: toolgen bench decode --tools tools.jsonl.gz --schemes numeric --batch 16 --beams 5
     """
     import torch
 
     from toolgen.benchmarks.decode import Settings, compare
-    from toolgen.sources.botocore import import_catalog
 
     settings = Settings(
-        schemes=[name.strip() for name in schemes.split(",") if name.strip()],
+        schemes=_names(schemes),
         batches=_numbers("--batch", batch, 1),
         beams=_numbers("--beams", beams, 2),
         peer=peer == "transformers",
+        checked=checked,
         retrievers=retrievers,
         trunk=trunk,
         dtype=torch.float32 if dtype == "fp32" else torch.bfloat16,
         device=device,
         repeats=repeats,
     )
-    rows = compare(ToolCatalog.from_jsonl(tools) if tools is not None else import_catalog(["s3"]), settings)
+    rows = compare(_catalog(tools), settings)
     if as_json:
         path = Path("runs/bench/decode.json")
         write_json(path, [vars(row) for row in rows])
         err.print(f"figures written to {path}", markup=False)
+
+
+@benches.command()
+def growth(
+    tools: Annotated[Path | None, typer.Option(help="Catalogue: .jsonl or .jsonl.gz; default: AWS's S3.")] = None,
+    schemes: Annotated[str, typer.Option(help="Separated by commas.")] = "atomic,numeric,semantic",
+    counts: Annotated[
+        str, typer.Option(help="Numbers of tools, separated by commas; more than the catalogue has are made up.")
+    ] = "1000,5000,20000,47073,100000,200000",
+    beams: Annotated[
+        str, typer.Option(help="Beam widths, separated by commas; each at least 2. Tools grow under the first.")
+    ] = "5,10,20,50",
+    batch: Annotated[int, typer.Option(min=1, help="Queries decoded together.")] = 16,
+    peer: Annotated[Literal["transformers", "none"], typer.Option(help="Slow at large beams.")] = "transformers",
+    trunk: Annotated[
+        Literal["22m", "300m", "1b"], typer.Option(help="Shape of the model's layers; its weights are random.")
+    ] = "22m",
+    repeats: Annotated[int, typer.Option(min=1, help="Turns that count; one more goes before them.")] = 5,
+    output: Annotated[Path, typer.Option(help="Where growth.json, growth.html and growth.png go.")] = Path(
+        "runs/bench"
+    ),
+) -> None:
+    """Measure what decoding costs as tools and beams grow, and draw it.
+
+    Example: toolgen bench growth --tools tools.jsonl.gz --counts 1000,10000,100000 --beams 5,20
+    """
+    from toolgen.benchmarks.growth import Settings, grow
+
+    settings = Settings(
+        schemes=_names(schemes),
+        counts=_numbers("--counts", counts, 1),
+        beams=_numbers("--beams", beams, 2),
+        batch=batch,
+        peer=peer == "transformers",
+        trunk=trunk,
+        repeats=repeats,
+    )
+    grow(_catalog(tools), settings, output)
+    err.print(f"figures and pictures written to {output}/growth.json, .html and .png", markup=False)
+
+
+def _catalog(tools: Path | None) -> ToolCatalog:
+    from toolgen.sources.botocore import import_catalog
+
+    return ToolCatalog.from_jsonl(tools) if tools is not None else import_catalog(["s3"])
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
 
 
 def _numbers(option: str, text: str, least: int) -> list[int]:
