@@ -3,13 +3,13 @@
     toolgen bench decode --tools tools.jsonl.gz --batch 1,16,64 --beams 5,50
 
 ``forwards`` is what our search reads, read again without searching: the layers, and for codes of several tokens under
-``vocab`` the product with the whole head; for codes of one token the layers alone. What a search takes beyond them is
-the constraint's work: what may follow, its scores, the selection.
+``vocab`` the product with the whole head; for codes of one token the layers alone. ``constraint`` is our search with
+all answers of the model at hand: which tokens may follow, the selection, the state of the beams, the masks.
 
 Legend: ``B`` queries, ``K`` beams, ``T`` prompt tokens.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -123,6 +123,7 @@ def measure_cell(
     atomic, inputs = codes.trie.depth == 1, batch_of(codes, texts[:batch], model.device)
     methods: dict[str, Method] = {}
     forwards: dict[str, str] = {}
+    steps = 1
     for normalize in _NORMALIZERS:
         # Codes of one token rank alike under both, and the default is what costs less.
         suffix = "" if normalize == ("allowed" if atomic else "vocab") else f"-{normalize}"
@@ -131,6 +132,8 @@ def measure_cell(
         if bare not in methods:
             methods[bare] = bare_forward(model, *inputs) if atomic else replay(model, *inputs, ours)
         methods["toolgen" + suffix] = ours
+        if not suffix and not atomic:
+            methods["constraint"], steps = constraint(ours)
     agreed: dict[str, float] = {}
     if settings.peer:
         for name, peer in peers(model, codes).items():
@@ -143,6 +146,9 @@ def measure_cell(
         bare = taken if name in forwards.values() else seconds[forwards.get(name, "forwards")]
         figures = taken * 1e3 / batch, taken / bare, agreed.get(name), memory[name]
         rows.append(Row(scheme, batch, beams, name, *figures))
+        if name == "constraint":
+            each = taken * 1e3 / steps
+            out.print(f"{scheme}, {batch} x {beams}: the constraint takes {each:.2f} ms in each of {steps} steps")
     return rows
 
 
@@ -236,6 +242,35 @@ def replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, decode
     return run
 
 
+def constraint(decode: Method) -> tuple[Method, int]:
+    """A search without its model, which is handed what the model said in a first search; and the steps it takes."""
+    said: list[Tensor] = []
+    steps: list[str] = []
+
+    def recorded(name: str) -> Callable[..., Tensor]:
+        def call(head: Head, *given: Any, **inputs: Any) -> Tensor:
+            steps.extend([name] * (name == "logits"))
+            said.append(getattr(Head, name)(head, *given, **inputs))
+            return said[-1]
+
+        return call
+
+    asked = ("states", "logits", "own_logits", "normalizers")
+    with patch("toolgen.beam.Head", type("RecordingHead", (Head,), {name: recorded(name) for name in asked})):
+        decode()
+
+    def run() -> None:
+        answers = iter(said)
+
+        def again(*_given: Any, **_inputs: Any) -> Tensor:
+            return next(answers)
+
+        with patch("toolgen.beam.Head", type("SilentHead", (Head,), dict.fromkeys(asked, again))):
+            decode()
+
+    return run, len(steps)
+
+
 def batch_of(codes: Coded, texts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
     """Prompts of some texts."""
     prompts = codes.artefacts.renderer.render(texts, LONGEST_PROMPT)
@@ -250,6 +285,6 @@ def _table(rows: Sequence[Row], title: str) -> Table:
     for row in rows:
         cells: list[Any] = [row.scheme, row.batch, row.beams, row.method, f"{row.ms_per_query:,.2f}"]
         cells += [f"{value:.2f}" if value is not None else "" for value in (row.over_forwards, row.agree)]
-        cells.append(f"{row.memory_mb:,.0f}" if row.memory_mb is not None else "")
+        cells.append(f"{row.memory_mb:,.1f}")
         table.add_row(*map(str, cells))
     return table

@@ -10,8 +10,10 @@ from tiny_models import tiny_model
 from typer.testing import CliRunner
 
 from toolgen.beam import BeamResult, beam_search
+from toolgen.benchmarks.decode import constraint
 from toolgen.benchmarks.growth import catalog_of_size
 from toolgen.benchmarks.peers import DictTrie, Generate, agreement
+from toolgen.benchmarks.speed import peak_megabytes
 from toolgen.cli import app
 from toolgen.tools import ToolCatalog
 from toolgen.trie import TokenTrie
@@ -25,8 +27,8 @@ def test_both_peers_agree_with_our_decoder(codes: list[tuple[int, ...]]) -> None
     ids_BT = torch.randint(3, 80, (6, 5), generator=torch.Generator().manual_seed(0))
     mask_BT, trie = torch.ones_like(ids_BT), TokenTrie.from_codes(codes)
     ours = beam_search(tiny_model(), trie, ids_BT, mask_BT, 3)
-    for constraint in (DictTrie(codes), trie):
-        theirs = Generate(tiny_model(), codes, 1, constraint).result(ids_BT, mask_BT, 3)
+    for each in (DictTrie(codes), trie):
+        theirs = Generate(tiny_model(), codes, 1, each).result(ids_BT, mask_BT, 3)
         assert agreement(ours, theirs) == 1
 
 
@@ -49,7 +51,7 @@ def test_the_command_measures_every_cell(
     rows = json.loads(Path("runs/bench/decode.json").read_text())
     assert all(row.keys() == KEYS and row["ms_per_query"] > 0 for row in rows)
     common = {"toolgen", "toolgen-processor", "transformers-trie", "forwards"}
-    several = common | {"toolgen-allowed", "forwards-allowed"}
+    several = common | {"toolgen-allowed", "forwards-allowed", "constraint"}
     for scheme, methods in (("atomic", common | {"toolgen-vocab"}), ("numeric", several), ("atomic-closed", several)):
         for batch in (1, 3):
             cell = {row["method"]: row for row in rows if (row["scheme"], row["batch"]) == (scheme, batch)}
@@ -59,6 +61,7 @@ def test_the_command_measures_every_cell(
             assert cell["toolgen"]["over_forwards"] == pytest.approx(
                 cell["toolgen"]["ms_per_query"] / cell["forwards"]["ms_per_query"]
             )
+    assert re.search(r"numeric, 3 x 2: the constraint takes \d+\.\d\d ms in each of \d steps", done.output)
     text = [row for row in rows if row["scheme"] == "text"]
     assert [(row["batch"], row["method"]) for row in text] == [
         (batch, method) for batch in (1, 3) for method in ("toolgen", "faiss-flat", "faiss-hnsw", "bm25")
@@ -94,6 +97,30 @@ def test_growth_draws_what_it_measures(files: dict[str, Path], tmp_path: Path) -
     assert {(2, "transformers-trie"), (3, "transformers-trie"), (3, "toolgen")} <= beams
     assert (tmp_path / "growth.png").read_bytes().startswith(b"\x89PNG")
     assert "numeric: transformers-trie" in (tmp_path / "growth.html").read_text()
+
+
+def test_the_constraint_alone_is_the_search_without_its_model() -> None:
+    model, trie = tiny_model(), TokenTrie.from_codes(CODES)
+    ids_BT = torch.randint(3, 80, (4, 5), generator=torch.Generator().manual_seed(0))
+    found: list[BeamResult] = []
+    alone, steps = constraint(lambda: found.append(beam_search(model, trie, ids_BT, torch.ones_like(ids_BT), 3)))
+    assert steps == trie.depth
+    forward = model.forward
+    model.forward = lambda *_given, **_inputs: pytest.fail("the model was called")
+    try:
+        alone()
+    finally:
+        model.forward = forward
+    assert torch.equal(found[0].codes_BK, found[1].codes_BK) and torch.equal(found[0].scores_BK, found[1].scores_BK)
+
+
+def test_memory_is_that_of_the_peak() -> None:
+    def work() -> None:
+        first = torch.zeros(1000, 1000)
+        del first
+        torch.zeros(500, 1000) + 1
+
+    assert peak_megabytes(work, torch.device("cpu")) == pytest.approx(4, abs=0.01)
 
 
 def test_made_up_tools_follow_the_real_ones(files: dict[str, Path]) -> None:

@@ -492,7 +492,10 @@ def _read_on(
     nodes_BQ = nodes_BKJ.flatten(1).gather(1, packed_BQ).masked_fill(~real_BQ, ROOT)
     beams_BQ, places_BQ = packed_BQ // longest, packed_BQ % longest
     same_BQQ = (beams_BQ[:, :, None] == beams_BQ[:, None]) & (places_BQ[:, :, None] >= places_BQ[:, None])
-    before_BQS = running.seen_BKS.gather(1, beams_BQ[..., None].expand(-1, -1, seen))
+    firsts_B1 = beams * torch.arange(batch, device=beams_BQ.device)[:, None]
+    before_BQS = (
+        running.seen_BKS.flatten(0, 1).index_select(0, (firsts_B1 + beams_BQ).flatten()).view(batch, count, seen)
+    )
     states_BQD = rows.read(
         trie.tokens_S.take(nodes_BQ).long().clamp(min=0),
         depth - 1 + places_BQ,

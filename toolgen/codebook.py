@@ -64,7 +64,7 @@ class TokenCodes:
     end_id: int
     new_ids: Mapping[str, int]
 
-    @property
+    @cached_property
     def is_atomic(self) -> bool:
         """Whether every tool is one token."""
         return all(len(sequence) == 1 for sequence in self.sequences)

@@ -74,10 +74,10 @@ class GenerativeRetriever:
         self._model = model
         self._beams = beams
         self._batch_size = batch_size
-        self._normalize: Normalize = normalize or ("allowed" if artefacts.codes.is_atomic else "vocab")
-        check_normalize(self._normalize)
         self._renderer = artefacts.renderer
         self._trie = TokenTrie.from_codes(artefacts.codes.sequences)
+        self._normalize: Normalize = normalize or ("vocab" if self._trie.depth > 1 else "allowed")
+        check_normalize(self._normalize)
         self._restricted: tuple[tuple[str, ...], TokenTrie] | None = None
 
     @classmethod
@@ -163,7 +163,7 @@ class GenerativeRetriever:
         prompts = self._renderer.render(queries)
         context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
         for number, (query, prompt) in enumerate(zip(queries, prompts, strict=True), start=first):
-            room = len(prompt) if context is None else context - self.artefacts.codes.longest + 1
+            room = len(prompt) if context is None else context - self._trie.depth + 1
             if len(prompt) > room:
                 raise InputError(
                     f"Query number {number} ({query[:40]!r}...) takes {len(prompt)} tokens; beside the longest code "
@@ -173,7 +173,7 @@ class GenerativeRetriever:
 
     def _decode(self, batch: _Batch, k: int, trie: TokenTrie) -> BeamResult:
         inputs = self._model, trie, batch.input_ids_BT, batch.mask_BT
-        if self.artefacts.codes.is_atomic:
+        if trie.depth == 1:
             return rank_atomic(*inputs, k, normalize=self._normalize)
         beams = max(k, self._beams if self._beams is not None else 10)
         return beam_search(*inputs, beams, normalize=self._normalize)

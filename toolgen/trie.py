@@ -170,9 +170,12 @@ class TokenTrie:
         degrees_BK = self.degrees(states_BK)
         ends_BK = degrees_BK.cumsum(1)
         count = max(1, int(ends_BK[:, -1].max()))
-        places_BC = torch.arange(count, device=states_BK.device).expand(len(states_BK), -1).contiguous()
+        places_BC = torch.arange(count, device=states_BK.device).expand(len(states_BK), -1)
         real_BC = places_BC < ends_BK[:, -1:]
-        parents_BC = torch.searchsorted(ends_BK, places_BC, right=True).clamp(max=states_BK.shape[1] - 1)
+        # The edge at a place leaves the state before which as many others have ended as end at or before that place.
+        ended_BC1 = torch.zeros(len(states_BK), count + 1, dtype=torch.int64, device=states_BK.device)
+        ended_BC1.scatter_add_(1, ends_BK, torch.ones_like(ends_BK))
+        parents_BC = ended_BC1[:, :count].cumsum(1).clamp(max=states_BK.shape[1] - 1)
         before_BK = self.first_child(states_BK.clamp(min=ROOT)) - (ends_BK - degrees_BK)
         nodes_BC = torch.where(real_BC, before_BK.gather(1, parents_BC) + places_BC, ROOT)
         alone_BC = (degrees_BK == 1).gather(1, parents_BC)
