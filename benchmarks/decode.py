@@ -167,24 +167,21 @@ def peers(model: PreTrainedModel, codes: Coded) -> dict[str, Generate]:
 
 
 def _agreement(model: PreTrainedModel, codes: Coded, texts: Sequence[str], batch: int, beams: int) -> dict[str, float]:
-    """Share of the texts that each method answers as ``generate`` over the dict trie does."""
-    found: dict[str, list[BeamResult]] = {}
-    theirs_and_processor = peers(model, codes)
-    for start in range(0, len(texts), batch):
-        inputs = batch_of(codes, texts[start : start + batch], model.device)
-        for normalize in _NORMALIZERS:
-            found.setdefault(normalize, []).append(search(model, codes, *inputs, beams, normalize))
-        for name, peer in theirs_and_processor.items():
-            found.setdefault(name, []).append(peer.result(*inputs, beams))
-    results = {name: _joined(parts) for name, parts in found.items()}
-    theirs = results["transformers-trie"]
-    agreed = {"toolgen-processor": agreement(results["toolgen-processor"], theirs)}
-    exact = agreement(results["vocab"], theirs)
-    if codes.trie.depth > 1:
-        return {"toolgen": exact, **agreed}
-    # The other normaliser is another constant of the query: what is left is what follows the first.
-    ranked = agreement(_behind_first(results["allowed"]), _behind_first(theirs))
-    return {"toolgen": ranked, "toolgen-vocab": exact, **agreed}
+    """Share of the texts answered as ``generate`` over the dict trie does; by our processor: of the first batch."""
+    atomic = codes.trie.depth == 1
+    inputs = [batch_of(codes, texts[start : start + batch], model.device) for start in range(0, len(texts), batch)]
+    peer = peers(model, codes)
+    theirs = [peer["transformers-trie"].result(*each, beams) for each in inputs]
+    processor = peer["toolgen-processor"].result(*inputs[0], beams)
+    exact = agreement(
+        _joined([search(model, codes, *each, beams, "vocab") for each in inputs]), reference := _joined(theirs)
+    )
+    agreed = {"toolgen-vocab" if atomic else "toolgen": exact, "toolgen-processor": agreement(processor, theirs[0])}
+    if atomic:
+        # The other normaliser is another constant of the query: what is left is what follows the first.
+        ranked = _joined([search(model, codes, *each, beams, "allowed") for each in inputs])
+        agreed["toolgen"] = agreement(_behind_first(ranked), _behind_first(reference))
+    return agreed
 
 
 def _joined(parts: Sequence[BeamResult]) -> BeamResult:
@@ -245,18 +242,22 @@ def replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, decode
 def constraint(decode: Method) -> tuple[Method, int]:
     """A search without its model, which is handed what the model said in a first search; and the steps it takes."""
     said: list[Tensor] = []
-    steps: list[str] = []
+    steps: list[None] = []
 
     def recorded(name: str) -> Callable[..., Tensor]:
         def call(head: Head, *given: Any, **inputs: Any) -> Tensor:
-            steps.extend([name] * (name == "logits"))
             said.append(getattr(Head, name)(head, *given, **inputs))
             return said[-1]
 
         return call
 
+    def counted(*given: Any) -> object:
+        steps.append(None)
+        return extend(*given)
+
     asked = ("states", "logits", "own_logits", "normalizers")
-    with patch("toolgen.beam.Head", type("RecordingHead", (Head,), {name: recorded(name) for name in asked})):
+    head, extend = type("RecordingHead", (Head,), {name: recorded(name) for name in asked}), toolgen.beam._extend
+    with patch.multiple(toolgen.beam, Head=head, _extend=counted):
         decode()
 
     def run() -> None:

@@ -1,5 +1,6 @@
 """The decoder against exhaustive scoring and against the constrained beam search of transformers."""
 
+from copy import deepcopy
 from itertools import pairwise
 from math import isclose, isnan, nan
 
@@ -59,14 +60,14 @@ def exhaustive(
     for ids_T, mask_T in zip(ids_BT, mask_BT, strict=True):
         prompt = ids_T[mask_T.bool()].tolist()
         longest = max(map(len, codes))
-        rows = torch.tensor([[*prompt, *code] + [PAD] * (longest - len(code)) for code in codes])
+        rows = torch.tensor([[*prompt, *code] + [PAD] * (longest - len(code)) for code in codes], device=ids_BT.device)
         logits = model(input_ids=rows).logits.double()
         if normalize == "allowed":
             for row, code in enumerate(codes):
                 for place in range(len(code)):
                     following = {other[place] for other in codes if other[:place] == code[:place]}
                     other = torch.ones(VOCABULARY, dtype=torch.bool).index_fill(0, torch.tensor(list(following)), False)
-                    logits[row, len(prompt) + place - 1, other] = -torch.inf
+                    logits[row, len(prompt) + place - 1, other.to(logits.device)] = -torch.inf
         log_p = logits.log_softmax(-1)
         scores = [
             sum(float(log_p[row, len(prompt) + place - 1, token]) for place, token in enumerate(code))
@@ -214,6 +215,30 @@ def test_the_two_normalisers_are_two_scorers() -> None:
     vocab, allowed = (rank_atomic(model, trie, ids_BT, mask_BT, 6, normalize=n) for n in ("vocab", "allowed"))
     assert torch.equal(vocab.codes_BK, allowed.codes_BK), "of one token, only the scores differ"
     assert torch.allclose(allowed.scores_BK.exp().sum(-1), torch.ones(40)) and (vocab.scores_BK.exp().sum(-1) < 1).all()
+
+
+@pytest.mark.parametrize(
+    ("device", "dtype", "tolerance"),
+    [
+        ("cpu", torch.bfloat16, 0.2),
+        pytest.param("cuda", torch.float32, 1e-3, marks=pytest.mark.gpu),
+        pytest.param("cuda", torch.bfloat16, 0.2, marks=pytest.mark.gpu),
+    ],
+)
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "bert"])
+def test_other_devices_and_dtypes(kind: str, device: str, dtype: torch.dtype, tolerance: float) -> None:
+    """All codes come out, with the scores that a plain forward of the same model gives them, up to rounding."""
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    model = deepcopy(tiny_model(kind)).to(device=device, dtype=dtype)
+    ids_BT, mask_BT = prompts([5, 2, 7])
+    closed = random_codes(25)
+    for codes, search in ((closed, beam_search), ([(token,) for token in range(10, 40)], rank_atomic)):
+        result = search(model, TokenTrie.from_codes(codes), ids_BT, mask_BT, len(codes), normalize="vocab")
+        assert result.scores_BK.dtype == torch.float32
+        whole = exhaustive(model, ids_BT.to(device), mask_BT.to(device), codes)
+        for row, wanted in zip(hits(result), whole, strict=True):
+            assert dict(row) == pytest.approx(dict(wanted), abs=tolerance)
 
 
 @pytest.mark.parametrize(("kind", "tied"), MODELS)

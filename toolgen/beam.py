@@ -365,7 +365,9 @@ def _extend(trie: TokenTrie, head: Head, running: _Prefixes, normalize: Normaliz
     edges = trie.edges(running.nodes_BK)
     at_BC = edges.parents
     sure_BK = running.chains_BKJ.gather(2, running.places_BK[..., None])[..., 0]
-    scores_BC = torch.where(edges.alone, sure_BK.gather(1, at_BC), _choices(head, running, edges, normalize))
+    scores_BC = sure_BK.gather(1, at_BC)
+    if (choice_BC := edges.real & ~edges.alone).any():
+        scores_BC = torch.where(edges.alone, scores_BC, _choices(head, running, edges, choice_BC, normalize))
     return _Candidates(
         scores_BC=(running.scores_BK.gather(1, at_BC) + scores_BC).masked_fill(~edges.real, -torch.inf),
         nodes_BC=edges.nodes,
@@ -374,10 +376,10 @@ def _extend(trie: TokenTrie, head: Head, running: _Prefixes, normalize: Normaliz
     )
 
 
-def _choices(head: Head, running: _Prefixes, edges: Edges, normalize: Normalize) -> Tensor:
+def _choices(head: Head, running: _Prefixes, edges: Edges, choice_BC: Tensor, normalize: Normalize) -> Tensor:
     """Log p ``[B, C]`` of the edges out of nodes with a choice; anything elsewhere."""
     # Beams allow much the same tokens: one product with all of them costs less than to copy the rows of each beam's.
-    tokens_A, letters_BC = _distinct(edges.tokens.clamp(min=0))
+    tokens_A, letters_BC = _distinct(edges.tokens.masked_fill(~choice_BC, 0))
     logits_BL = head.logits(running.states_BKD.flatten(0, 1), tokens_A).view(len(running.nodes_BK), -1)
     logits_BC = logits_BL.gather(1, edges.parents * len(tokens_A) + letters_BC)
     if normalize == "vocab":
