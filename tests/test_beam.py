@@ -121,22 +121,18 @@ def transformers_beams(
     for place, (row, score) in enumerate(zip(output.sequences[:, width:].tolist(), scores, strict=True)):
         if place % beams == 0:
             found.append([])
-        # Beyond the number of codes transformers fills its beams with repetitions that score about -1e9.
-        if place % beams < len(codes):
-            found[-1] += [(i, score) for i, code in enumerate(codes) if tuple(row[: len(code)]) == code]
+        found[-1] += [(i, score) for i, code in enumerate(codes) if tuple(row[: len(code)]) == code]
     return found
 
 
 def hits(result: BeamResult) -> list[Hits]:
-    """Results as lists, without padding; checks the form that every result has."""
+    """Results as lists; checks the form that every result has."""
     ranked = []
     for codes, scores in zip(result.codes_BK.tolist(), result.scores_BK.tolist(), strict=True):
-        real = [(code, score) for code, score in zip(codes, scores, strict=True) if code != -1]
-        assert codes[len(real) :] == [-1] * (len(codes) - len(real))
-        assert all(score == -float("inf") for score in scores[len(real) :])
-        assert len({code for code, _ in real}) == len(real)
-        assert all(a[1] > b[1] or (a[1] == b[1] and a[0] < b[0]) for a, b in pairwise(real))
-        ranked.append(real)
+        row = list(zip(codes, scores, strict=True))
+        assert min(codes) >= 0 and len(set(codes)) == len(codes)
+        assert all(a[1] > b[1] or (a[1] == b[1] and a[0] < b[0]) for a, b in pairwise(row))
+        ranked.append(row)
     return ranked
 
 
@@ -175,7 +171,7 @@ def test_full_width_equals_exhaustive_scoring_on_any_trie(
     assert_same(hits(result), exhaustive(tiny_model(*model), ids_BT, mask_BT, codes))
 
 
-@pytest.mark.parametrize("beams", [1, 2, 5, 17, 70])
+@pytest.mark.parametrize("beams", [1, 2, 5, 17, 60])
 @pytest.mark.parametrize(("kind", "tied"), MODELS)
 def test_equals_transformers(kind: str, tied: bool, beams: int) -> None:
     model, codes = tiny_model(kind, tied), random_codes(60, seed=beams)
@@ -191,6 +187,7 @@ def test_equals_transformers(kind: str, tied: bool, beams: int) -> None:
 @settings(max_examples=80, deadline=None, derandomize=True)
 def test_equals_transformers_on_any_trie(codes: list[Code], beams: int, seed: int, model: tuple[str, bool]) -> None:
     ids_BT, mask_BT = prompts([1 + seed % 7, 1 + seed % 3], seed)
+    beams = min(beams, len(codes))
     ours = hits(beam_search(tiny_model(*model), TokenTrie.from_codes(codes), ids_BT, mask_BT, beams))
     assert_same(ours, transformers_beams(tiny_model(*model), ids_BT, mask_BT, codes, beams, ends=[END]))
 
@@ -242,7 +239,7 @@ def test_other_devices_and_dtypes(kind: str, device: str, dtype: torch.dtype, to
 
 
 @pytest.mark.parametrize(("kind", "tied"), MODELS)
-@pytest.mark.parametrize("beams", [2, 3, 8])
+@pytest.mark.parametrize("beams", [2, 3, 7])
 def test_long_chains_equal_transformers(kind: str, tied: bool, beams: int) -> None:
     """Of different lengths, behind the root, between choices and before the end, some of them pruned half-way."""
     codes = [
@@ -304,7 +301,7 @@ def test_restriction_equals_exhaustive_on_the_subset(codes: list[Code], data: st
     ids_BT, mask_BT = prompts([6, 2])
     trie = TokenTrie.from_codes(codes).restrict(subset)
     wanted = exhaustive(tiny_model(), ids_BT, mask_BT, [codes[i] for i in subset])
-    result = beam_search(tiny_model(), trie, ids_BT, mask_BT, len(codes))
+    result = beam_search(tiny_model(), trie, ids_BT, mask_BT, len(subset))
     assert_same(hits(result), [[(subset[i], score) for i, score in row] for row in wanted])
 
 
@@ -314,13 +311,13 @@ def test_atomic_equals_beam_search_and_exhaustive(kind: str, tied: bool) -> None
     ids_BT, mask_BT = prompts([4, 1, 7])
     codes = [(token,) for token in tokens]
     trie = TokenTrie.from_codes(codes)
-    for k in (1, 3, 8, 11):
+    for k in (1, 3, 8):
         ours = rank_atomic(model, trie, ids_BT, mask_BT, k, normalize="vocab")
         searched = beam_search(model, trie, ids_BT, mask_BT, k)
         assert ours.codes_BK.shape == searched.codes_BK.shape == (3, k)
         assert_same(hits(ours), hits(searched))
         assert_same(hits(ours), [row[:k] for row in exhaustive(model, ids_BT, mask_BT, codes)])
-        if 1 < k <= 8:
+        if k > 1:
             assert_same(hits(ours), transformers_beams(model, ids_BT, mask_BT, codes, k, ends=[END]))
     # Rows that lie together are read as a slice, others one by one.
     for some in (trie.restrict([6, 1, 2]), TokenTrie.from_codes([(token,) for token in range(20, 28)])):
@@ -355,11 +352,10 @@ def test_equal_scores_come_in_the_order_of_codes() -> None:
     assert beam_search(model, trie, ids_BT, mask_BT, 4).codes_BK.tolist() == [[0, 1, 2, 3]] * 2
 
 
-def test_more_beams_than_codes_gives_all_and_pads() -> None:
-    codes = random_codes(4)
-    ids_BT, mask_BT = prompts([3, 5])
-    result = beam_search(tiny_model(), TokenTrie.from_codes(codes), ids_BT, mask_BT, 9)
-    assert result.codes_BK.shape == result.scores_BK.shape == (2, 9)
+def test_results_are_as_many_as_beams() -> None:
+    trie = TokenTrie.from_codes(random_codes(4))
+    result = beam_search(tiny_model(), trie, *prompts([3, 5]), 4)
+    assert result.codes_BK.shape == result.scores_BK.shape == (2, 4)
     assert [sorted(code for code, _ in row) for row in hits(result)] == [[0, 1, 2, 3]] * 2
     assert result.codes_BK.dtype == torch.int64 and result.scores_BK.dtype == torch.float32
 
@@ -413,7 +409,8 @@ def test_search_stops_once_no_prefix_can_enter(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"width": 0}, "at least"),
+        ({"width": 0}, "is 0. Allowed are 1 to 2"),
+        ({"width": 3}, "is 3. Allowed are 1 to 2"),
         ({"normalize": "local"}, "'local'.*vocab, allowed"),
         ({"tokens": [5, VOCABULARY]}, "outside the model's vocabulary"),
         ({"lengths": [3, CONTEXT + 1]}, "leaves"),

@@ -117,8 +117,13 @@ def test_bad_questions_are_refused(retrievers: dict[str, GenerativeRetriever], f
         retriever.search(["make"], 1, groups=["nothing"])
     with pytest.raises(InputError, match="context"):
         retriever.search(["bucket " * 200], 1)
-    with pytest.raises(InputError, match="at least 1"):
-        GenerativeRetriever.load(folders["atomic"], beams=0)
+    for beams in (0, 31):
+        with pytest.raises(InputError, match=f"beams is {beams}. Allowed are 1 to 30"):
+            GenerativeRetriever.load(folders["atomic"], beams=beams)
+    with pytest.raises(InputError, match="batch_size is 0"):
+        GenerativeRetriever.load(folders["atomic"], batch_size=0)
+    wide = GenerativeRetriever.load(folders["semantic"], device="cpu", beams=30)
+    assert len(wide.search(["list users"], 5, groups=["users"])[0]) == 5, "as wide as what is left"
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

@@ -27,6 +27,7 @@ from toolgen.head import Head, check_finite
 from toolgen.trie import NOWHERE, ROOT, Edges, TokenTrie
 
 NO_CODE = -1
+"""Of a prefix that is no whole code yet."""
 
 Normalize = Literal["vocab", "allowed"]
 """What p is normalised over.
@@ -45,8 +46,8 @@ class BeamResult:
     """The best codes of each query, best first; equal scores in the order of their positions.
 
     Attributes:
-        codes_BK: int64, position of the code in the catalogue; -1 where there are fewer than K codes.
-        scores_BK: float32, natural logarithm of the code's probability; -inf where there is no code.
+        codes_BK: int64, position of the code in the catalogue.
+        scores_BK: float32, natural logarithm of the code's probability.
     """
 
     codes_BK: Tensor
@@ -160,27 +161,28 @@ def beam_search(
         trie: The codes; ``TokenTrie.restrict`` gives the trie of a subset.
         input_ids_BT: Prompts, padded on the left.
         attention_mask_BT: 1 for tokens, 0 for padding.
-        beams: K, the width and the number of results; more than there are codes gives them all, padded.
+        beams: K, the width and the number of results.
         normalize: What p is normalised over; see ``Normalize``.
 
     Raises:
-        InputError: ``beams`` is not positive, ``normalize`` unknown, the prompts are unusable, prompt and code do not
-            fit the model's context, a token is outside the model's vocabulary, the model cannot decode step by step, or
-            its logits are not finite.
+        InputError: ``beams`` is not between 1 and the number of codes, ``normalize`` unknown, the prompts are unusable,
+            prompt and code do not fit the model's context, a token is outside the model's vocabulary, the model cannot
+            decode step by step, or its logits are not finite.
     """
-    if beams < 1:
-        raise InputError(f"beams={beams}: a beam search needs a width of at least 1.")
+    _check_width("beams", beams, trie)
     check_normalize(normalize)
     check_input(model, input_ids_BT, attention_mask_BT, code_length=trie.depth, largest_token=trie.largest_token)
     head = Head(model)
     head.check_linear()
     trie = trie.to(model.device)
-    width = min(beams, trie.leaf_count)
     rows = _Rows(model, head, input_ids_BT.to(model.device), attention_mask_BT.to(model.device).bool())
 
     depth = 0
     running = _roots(trie, head, rows, normalize)
-    found = _pad(BeamResult(running.nodes_BK[:, :0], running.scores_BK[:, :0]), width)
+    shape = len(rows.mask_BT), beams
+    found = BeamResult(
+        torch.full(shape, NO_CODE, device=model.device), torch.full(shape, -torch.inf, device=model.device)
+    )
     while True:
         candidates = _extend(trie, head, running, normalize)
         depth += 1
@@ -188,11 +190,11 @@ def beam_search(
             found = _collect(found, candidates)
             candidates = _unfinished(candidates)
         if depth == trie.depth:
-            return _pad(found, beams)
-        running = _prune(running, candidates, width)
+            return found
+        running = _prune(running, candidates, beams)
         running = _hopeful(running, found)
         if not (running.nodes_BK != NOWHERE).any():
-            return _pad(found, beams)
+            return found
         running = _read_on(trie, head, rows, running, depth, normalize)
 
 
@@ -218,16 +220,15 @@ def rank_atomic(
         trie: The codes, all of one token.
         input_ids_BT: Prompts, padded on the left.
         attention_mask_BT: 1 for tokens, 0 for padding.
-        k: Number of results; more than there are codes gives them all, padded.
+        k: Number of results.
         normalize: What p is normalised over; see ``Normalize``.
 
     Raises:
-        InputError: ``k`` is not positive, ``normalize`` unknown, a code has several tokens, the prompts are unusable or
-            do not fit the model's context, a token is outside the model's vocabulary, or the model's logits are not
-            finite.
+        InputError: ``k`` is not between 1 and the number of codes, ``normalize`` unknown, a code has several tokens,
+            the prompts are unusable or do not fit the model's context, a token is outside the model's vocabulary, or
+            the model's logits are not finite.
     """
-    if k < 1:
-        raise InputError(f"k={k}: at least one result must be asked for.")
+    _check_width("k", k, trie)
     check_normalize(normalize)
     if trie.depth > 1:
         raise InputError(f"These codes have up to {trie.depth} tokens. Use beam_search, which serves any code.")
@@ -252,9 +253,9 @@ def rank_atomic(
         normalizers_B = head.normalizers(states_BD)
     else:
         check_finite(normalizers_B := logits_BN.logsumexp(-1))
-    best_BK = _best(logits_BN, min(k, len(tokens_N)))
+    best_BK = _best(logits_BN, k)
     scores_BK = logits_BN.gather(1, best_BK) - normalizers_B[:, None]
-    return _pad(_ranked(codes_N.take(best_BK).long(), scores_BK), k)
+    return _ranked(codes_N.take(best_BK).long(), scores_BK)
 
 
 def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -317,6 +318,13 @@ def check_input(
         )
     if code_length > 1:
         check_side_by_side(model, longest + code_length - 1)
+
+
+def _check_width(name: str, width: int, trie: TokenTrie) -> None:
+    if not 1 <= width <= trie.leaf_count:
+        raise InputError(
+            f"{name} is {width}. Allowed are 1 to {trie.leaf_count:,}, the number of codes to choose from."
+        )
 
 
 def check_normalize(normalize: str) -> None:
@@ -535,12 +543,3 @@ def _best(scores_BC: Tensor, k: int) -> Tensor:
         places_Bk = chosen_BC.nonzero()[:, 1].view(-1, k)
     order_Bk = scores_BC.gather(1, places_Bk).argsort(dim=1, descending=True, stable=True)
     return places_Bk.gather(1, order_Bk)
-
-
-def _pad(result: BeamResult, beams: int) -> BeamResult:
-    """Widen to ``beams`` places, the new ones empty."""
-    missing = beams - result.codes_BK.shape[1]
-    pad = torch.nn.functional.pad
-    return BeamResult(
-        pad(result.codes_BK, (0, missing), value=NO_CODE), pad(result.scores_BK, (0, missing), value=-torch.inf)
-    )

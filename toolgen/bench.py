@@ -26,7 +26,7 @@ def decode(
         "transformers"
     ),
     checked: Annotated[
-        int, typer.Option(min=1, help="Queries whose answers are compared with transformers'; at least those of the batch.")
+        int, typer.Option(min=1, help="Queries whose answers are compared with transformers'; at least the batch.")
     ] = 1,
     retrievers: Annotated[bool, typer.Option(help="Also measure FAISS and BM25 over the same tools.")] = True,
     trunk: Annotated[

@@ -64,10 +64,14 @@ class GenerativeRetriever:
             name: Label in tables.
 
         Raises:
-            InputError: ``beams`` or ``batch_size`` is below 1, or ``normalize`` unknown.
+            InputError: ``beams`` is not between 1 and the number of tools, ``batch_size`` below 1, or ``normalize``
+                unknown.
         """
-        if (beams is not None and beams < 1) or batch_size < 1:
-            raise InputError(f"beams ({beams}) and batch_size ({batch_size}) must be at least 1.")
+        tools = len(artefacts.catalog)
+        if beams is not None and not 1 <= beams <= tools:
+            raise InputError(f"beams is {beams}. Allowed are 1 to {tools:,}, the number of tools.")
+        if batch_size < 1:
+            raise InputError(f"batch_size is {batch_size}. It must be at least 1.")
         self.name = name
         self.artefacts = artefacts
         self.model_seconds = 0.0
@@ -145,8 +149,8 @@ class GenerativeRetriever:
             codes, scores = result.codes_BK.tolist(), result.scores_BK.tolist()
             self.model_seconds += time.perf_counter() - started
             for place, row_codes, row_scores in zip(batch.places, codes, scores, strict=True):
-                found = [(code, score) for code, score in zip(row_codes, row_scores, strict=True) if code >= 0]
-                answers[place] = [Hit(self.artefacts.codes.tool_ids[code], score) for code, score in found[:k]]
+                found = list(zip(row_codes, row_scores, strict=True))[:k]
+                answers[place] = [Hit(self.artefacts.codes.tool_ids[code], score) for code, score in found]
             done += len(batch.places)
             if progress is not None:
                 progress(done, len(queries))
@@ -175,7 +179,8 @@ class GenerativeRetriever:
         inputs = self._model, trie, batch.input_ids_BT, batch.mask_BT
         if trie.depth == 1:
             return rank_atomic(*inputs, k, normalize=self._normalize)
-        beams = max(k, self._beams if self._beams is not None else 10)
+        # A few tools may be left of the catalogue that the width was meant for.
+        beams = min(max(k, self._beams or 10), trie.leaf_count)
         return beam_search(*inputs, beams, normalize=self._normalize)
 
     def _batches(self, prompts: Sequence[list[int]]) -> Iterator[_Batch]:
