@@ -143,8 +143,8 @@ def measure_cell(
     memory = {name: peak_megabytes(method, model.device) for name, method in methods.items()}
     rows = []
     for name, taken in seconds.items():
-        bare = taken if name in forwards.values() else seconds[forwards.get(name, "forwards")]
-        figures = taken * 1e3 / batch, taken / bare, agreed.get(name), memory[name]
+        beside = name if name in forwards.values() else forwards.get(name, "forwards")
+        figures = taken * 1e3 / batch, taken / seconds[beside], agreed.get(name), memory[name]
         rows.append(Row(scheme, batch, beams, name, *figures))
         if name == "constraint":
             each = taken * 1e3 / steps
@@ -162,8 +162,11 @@ def search(
 
 def peers(model: PreTrainedModel, codes: Coded) -> dict[str, Generate]:
     """transformers' ``generate``, under our trie and under nested dicts."""
-    constraints = {"toolgen-processor": codes.trie.to(model.device), "transformers-trie": DictTrie(codes.sequences)}
-    return {name: Generate(model, codes.sequences, codes.end_id, each) for name, each in constraints.items()}
+    generate = partial(Generate, model, codes.sequences, codes.end_id)
+    return {
+        "toolgen-processor": generate(codes.trie.to(model.device)),
+        "transformers-trie": generate(DictTrie(codes.sequences)),
+    }
 
 
 def _agreement(model: PreTrainedModel, codes: Coded, texts: Sequence[str], batch: int, beams: int) -> dict[str, float]:

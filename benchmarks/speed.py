@@ -168,6 +168,6 @@ def peak_megabytes(method: Method, device: torch.device) -> float:
     # What the process holds would not tell: its allocator keeps what was freed.
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profiler:
         method()
-    recorded = profiler.profiler.kineto_results.events()  # type: ignore[union-attr]
+    recorded = profiler.profiler.kineto_results.events()
     changes = sorted((event.start_ns(), event.nbytes()) for event in recorded if event.name() == "[memory]")
     return max(accumulate((change for _, change in changes), initial=0)) / 1e6
