@@ -4,13 +4,14 @@
 
 ``forwards`` is what our search reads, read again without searching: the layers, and for codes of several tokens under
 ``vocab`` the product with the whole head; for codes of one token the layers alone. ``constraint`` is our search with
-all answers of the model at hand: which tokens may follow, the selection, the state of the beams, the masks.
+all answers of the model at hand: which tokens may follow, the selection, the state of the beams, the masks. The
+products with single rows of the head are in neither.
 
 Legend: ``B`` queries, ``K`` beams, ``T`` prompt tokens.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
 from typing import Any
@@ -37,7 +38,8 @@ from toolgen.benchmarks.speed import (
     take_turns,
     texts_of,
 )
-from toolgen.errors import InputError
+from toolgen.errors import InputError, require
+from toolgen.generative import usable_device
 from toolgen.head import Head
 from toolgen.indexing import SCHEMES
 from toolgen.terminal import out, progress_bar
@@ -88,6 +90,9 @@ def compare(catalog: ToolCatalog, settings: Settings) -> list[Row]:
     """
     if unknown := [name for name in settings.schemes if name not in MEASURED]:
         raise InputError(f"Unknown indexing scheme {unknown[0]!r}. Choose from {', '.join(MEASURED)}.")
+    usable_device(settings.device)
+    if settings.retrievers:
+        require("faiss", purpose="The benchmark", pip_name="faiss-cpu")
     if max(settings.beams) > len(catalog):
         raise InputError(
             f"--beams {max(settings.beams)} is wider than the catalogue, which has {len(catalog):,} tools. Give fewer."
@@ -99,17 +104,20 @@ def compare(catalog: ToolCatalog, settings: Settings) -> list[Row]:
         for name in MEASURED
         if name in needed
     }
-    model = random_model(settings.trunk, [*indexed.values()], settings.dtype, settings.device)
+    make = partial(random_model, settings.trunk, dtype=settings.dtype, device=settings.device)
     rows = []
     with progress_bar("Measuring") as progress:
-        cells = list(product(settings.schemes, settings.batches, settings.beams))
-        for done, (name, batch, beams) in enumerate(cells):
-            rows += measure_cell(model, name, indexed[name], texts, batch, beams, settings)
-            progress(done + 1, len(cells))
+        cells = list(product(settings.batches, settings.beams))
+        for name in settings.schemes:
+            model = make(indexed[name])
+            for batch, beams in cells:
+                rows += measure_cell(model, name, indexed[name], texts, batch, beams, settings)
+                progress(len({(row.scheme, row.batch, row.beams) for row in rows}), len(cells) * len(settings.schemes))
     if settings.retrievers:
+        model = make(indexed["atomic"])
         rows += measure_pipelines(model, indexed["atomic"], texts, settings.batches, settings.repeats)
-    shape = f"{settings.trunk} trunk, {len(catalog):,} tools, {model.config.vocab_size:,} rows, {settings.dtype}"
-    out.print(_table(rows, f"Milliseconds a query; {shape}, {settings.device}"))
+    shape = f"{settings.trunk} trunk, {len(catalog):,} tools, {settings.dtype}, {settings.device}"
+    out.print(_table(rows, f"Milliseconds a query; {shape}"))
     for name in settings.schemes:
         trie, seconds = indexed[name].trie, indexed[name].build_seconds
         out.print(f"{name}: trie {trie.nbytes / 1e6:.2f} MB, built in {seconds * 1e3:.0f} ms")
@@ -120,6 +128,8 @@ def measure_cell(
     model: PreTrainedModel, scheme: str, codes: Coded, texts: Sequence[str], batch: int, beams: int, settings: Settings
 ) -> list[Row]:
     """All methods on one batch of prompts, taking turns."""
+    # Where a retriever keeps it: no call copies it.
+    codes = replace(codes, trie=codes.trie.to(model.device))
     atomic, inputs = codes.trie.depth == 1, batch_of(codes, texts[:batch], model.device)
     methods: dict[str, Method] = {}
     forwards: dict[str, str] = {}
@@ -138,7 +148,8 @@ def measure_cell(
     if settings.peer:
         for name, peer in peers(model, codes).items():
             methods[name] = partial(peer, *inputs, beams)
-        agreed = _agreement(model, codes, texts[: max(batch, settings.checked)], batch, beams)
+        if model.dtype == torch.float32:
+            agreed = _agreement(model, codes, texts[: max(batch, settings.checked)], batch, beams)
     seconds = take_turns(methods, settings.repeats, model.device)
     memory = {name: peak_megabytes(method, model.device) for name, method in methods.items()}
     rows = []
@@ -164,7 +175,7 @@ def peers(model: PreTrainedModel, codes: Coded) -> dict[str, Generate]:
     """transformers' ``generate``, under our trie and under nested dicts."""
     generate = partial(Generate, model, codes.sequences, codes.end_id)
     return {
-        "toolgen-processor": generate(codes.trie.to(model.device)),
+        "toolgen-processor": generate(codes.trie),
         "transformers-trie": generate(DictTrie(codes.sequences)),
     }
 
@@ -289,6 +300,6 @@ def _table(rows: Sequence[Row], title: str) -> Table:
     for row in rows:
         cells: list[Any] = [row.scheme, row.batch, row.beams, row.method, f"{row.ms_per_query:,.2f}"]
         cells += [f"{value:.2f}" if value is not None else "" for value in (row.over_forwards, row.agree)]
-        cells.append(f"{row.memory_mb:,.1f}")
+        cells.append(f"{row.memory_mb:,.1f}" if row.memory_mb is not None else "")
         table.add_row(*map(str, cells))
     return table

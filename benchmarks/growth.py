@@ -3,7 +3,8 @@
     toolgen bench growth --tools tools.jsonl.gz --counts 1000,10000,47073,200000 --beams 5,10,20,50
 
 Beyond the tools of the catalogue it makes up others, whose names are made of two real ones. ``rows`` is the product of
-the last states with the tools' rows and nothing else: what one token a tool cannot do without.
+the last states with the tools' rows and nothing else: what one token a tool cannot do without. The queries are the same
+throughout. The methods of one size take turns; one size comes after the other.
 """
 
 from collections.abc import Iterator, Sequence
@@ -82,9 +83,10 @@ def grow(catalog: ToolCatalog, settings: Settings, folder: Path) -> list[Point]:
     require("matplotlib", purpose="The picture", pip_name="matplotlib")
     if unknown := [name for name in settings.schemes if name not in SCHEMES]:
         raise InputError(f"Unknown indexing scheme {unknown[0]!r}. Choose from {', '.join(SCHEMES)}.")
-    fewest = min(*settings.counts, len(catalog))
-    if max(settings.beams) > fewest:
-        raise InputError(f"A beam of {max(settings.beams)} is wider than {fewest:,} tools. Give fewer beams.")
+    for widest, fewest in ((settings.beams[0], min(settings.counts)), (max(settings.beams), len(catalog))):
+        if widest > fewest:
+            raise InputError(f"A beam of {widest} is wider than {fewest:,} tools. Give fewer beams or more tools.")
+    texts = texts_of(catalog, settings.batch)
     points: list[Point] = []
     with progress_bar("Measuring") as progress:
         cells = [("tools", count, settings.beams[:1]) for count in sorted(settings.counts)]
@@ -93,7 +95,7 @@ def grow(catalog: ToolCatalog, settings: Settings, folder: Path) -> list[Point]:
             tools = catalog_of_size(catalog, count)
             for scheme in settings.schemes:
                 if along == "tools" or scheme != "atomic":
-                    points += _measured(along, scheme, tools, beams, settings)
+                    points += _measured(along, scheme, tools, texts, beams, settings)
             progress(done + 1, len(cells))
     out.print(_table(points, f"Milliseconds a query, {settings.batch} together, {settings.trunk} trunk"))
     write_json(folder / "growth.json", [vars(point) for point in points])
@@ -118,11 +120,11 @@ def _made_up(tools: Sequence[Tool]) -> Iterator[Tool]:
 
 
 def _measured(
-    along: str, scheme: str, catalog: ToolCatalog, widths: Sequence[int], settings: Settings
+    along: str, scheme: str, catalog: ToolCatalog, texts: Sequence[str], widths: Sequence[int], settings: Settings
 ) -> Iterator[Point]:
     codes = coded(scheme, catalog)
-    model = random_model(settings.trunk, [codes], torch.float32, "cpu")
-    inputs = batch_of(codes, texts_of(catalog, settings.batch), model.device)
+    model = random_model(settings.trunk, codes, torch.float32, "cpu")
+    inputs = batch_of(codes, texts, model.device)
     for beams in widths:
         if scheme == "atomic":
             ours = partial(search, model, codes, *inputs, beams, "allowed")

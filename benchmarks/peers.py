@@ -5,6 +5,7 @@ and models of transformers.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isclose
 from typing import Any
 
 import torch
@@ -107,14 +108,21 @@ class Generate:
         return max(map(len, self.codes))
 
 
-def agreement(ours: BeamResult, theirs: BeamResult, tie: float = 1e-5) -> float:
-    """Share of queries with the same codes in the same order; scores closer than ``tie`` count as equal."""
+def agreement(ours: BeamResult, theirs: BeamResult) -> float:
+    """Share of queries with the same codes in the same order and the same scores.
+
+    Scores closer than 1e-5 count as equal, large ones when they differ by float32's rounding.
+    """
     same = 0
     columns = (ours.codes_BK, theirs.codes_BK, ours.scores_BK, theirs.scores_BK)
     for own, other, own_scores, other_scores in zip(*(column.tolist() for column in columns), strict=True):
         scores = dict(zip(own, own_scores, strict=True))
         if scores.keys() == set(other):
-            in_order = (abs(scores[code] - scores[mine]) <= tie for code, mine in zip(other, own, strict=True))
-            equal = (abs(scores[code] - score) <= 10 * tie for code, score in zip(other, other_scores, strict=True))
+            in_order = (_close(scores[code], scores[mine]) for code, mine in zip(other, own, strict=True))
+            equal = (_close(scores[code], score, 1e-4) for code, score in zip(other, other_scores, strict=True))
             same += all(in_order) and all(equal)
     return same / len(ours.codes_BK)
+
+
+def _close(one: float, other: float, tolerance: float = 1e-5) -> bool:
+    return isclose(one, other, rel_tol=1e-6, abs_tol=tolerance)

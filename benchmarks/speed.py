@@ -53,8 +53,9 @@ class Row:
         method: What was measured.
         ms_per_query: Median time.
         over_forwards: The same, over that of the forwards; None where there are none.
-        agree: Share of queries answered as transformers does; None where it was not asked.
-        memory_mb: Peak memory of a call's tensors beyond what was held before; FAISS' own is not in it.
+        agree: Share of queries answered as transformers does; None where it was not asked, and in bf16, where equal
+            scores are the rule and their order is rounding.
+        memory_mb: Peak memory of a call's tensors beyond what was held before; None where torch holds nothing.
     """
 
     scheme: str
@@ -64,7 +65,7 @@ class Row:
     ms_per_query: float
     over_forwards: float | None
     agree: float | None
-    memory_mb: float
+    memory_mb: float | None
 
 
 @dataclass(frozen=True)
@@ -123,10 +124,9 @@ def texts_of(catalog: ToolCatalog, count: int) -> list[str]:
     return [synthetic_queries(tool, 1, rng)[0] for tool in chosen]
 
 
-def random_model(trunk: str, coded: Sequence[Coded], dtype: torch.dtype, device: str) -> PreTrainedModel:
-    """A Llama of random weights whose vocabulary holds all codes."""
-    largest = max(each.trie.largest_token + 1 for each in coded)
-    new = max(len(each.artefacts.codes.new_ids) for each in coded)
+def random_model(trunk: str, codes: Coded, dtype: torch.dtype, device: str) -> PreTrainedModel:
+    """A Llama of random weights whose vocabulary holds the codes."""
+    largest, new = codes.trie.largest_token + 1, len(codes.artefacts.codes.new_ids)
     torch.manual_seed(0)
     # Rows that no code uses fill the vocabulary up: they stand for a larger tokenizer's words.
     config = LlamaConfig(
@@ -143,11 +143,13 @@ def random_model(trunk: str, coded: Sequence[Coded], dtype: torch.dtype, device:
 def take_turns(methods: Mapping[str, Method], repeats: int, device: torch.device) -> dict[str, float]:
     """Median seconds of each method over ``repeats`` turns; one turn before them does not count.
 
-    The methods take turns, so that a busy machine slows them alike.
+    The methods take turns, in another order each time, so that a busy machine slows them alike.
     """
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for turn in range(repeats + 1):
-        for name, method in methods.items():
+        # Nobody always comes behind the same one, whose traces it finds in caches and allocator.
+        names = sorted(methods, key=lambda name: Random(f"{turn} {name}").random())
+        for name, method in ((name, methods[name]) for name in names):
             started = time.perf_counter()
             method()
             if device.type == "cuda":

@@ -2,7 +2,7 @@
 
 from copy import deepcopy
 from itertools import pairwise
-from math import isclose, isnan, nan
+from math import inf, isclose, isnan, nan
 
 import pytest
 import torch
@@ -231,11 +231,16 @@ def test_other_devices_and_dtypes(kind: str, device: str, dtype: torch.dtype, to
     ids_BT, mask_BT = prompts([5, 2, 7])
     closed = random_codes(25)
     for codes, search in ((closed, beam_search), ([(token,) for token in range(10, 40)], rank_atomic)):
-        result = search(model, TokenTrie.from_codes(codes), ids_BT, mask_BT, len(codes), normalize="vocab")
-        assert result.scores_BK.dtype == torch.float32
-        whole = exhaustive(model, ids_BT.to(device), mask_BT.to(device), codes)
-        for row, wanted in zip(hits(result), whole, strict=True):
-            assert dict(row) == pytest.approx(dict(wanted), abs=tolerance)
+        trie = TokenTrie.from_codes(codes)
+        for normalize in ("vocab", "allowed"):
+            result = search(model, trie, ids_BT, mask_BT, len(codes), normalize=normalize)
+            narrow = search(model, trie, ids_BT, mask_BT, 3, normalize=normalize)
+            assert result.scores_BK.dtype == narrow.scores_BK.dtype == torch.float32
+            whole = exhaustive(model, ids_BT.to(device), mask_BT.to(device), codes, normalize)
+            for row, some, wanted in zip(hits(result), hits(narrow), whole, strict=True):
+                assert dict(row) == pytest.approx(dict(wanted), abs=tolerance)
+                assert len(some) == 3
+                assert all(dict(wanted)[code] == pytest.approx(score, abs=tolerance) for code, score in some)
 
 
 @pytest.mark.parametrize(("kind", "tied"), MODELS)
@@ -472,11 +477,17 @@ def exhaustive_encoder(model: PreTrainedModel, ids_BT: Tensor, mask_BT: Tensor, 
     return ranked
 
 
-def test_logits_that_are_not_finite() -> None:
-    broken = LlamaForCausalLM(tiny_model().config).eval()
-    broken.lm_head.weight.data[7] = float("nan")
-    with pytest.raises(InputError, match="not finite"):
-        beam_search(broken, TokenTrie.from_codes([(5,), (6,)]), *prompts([3]), 1)
+@pytest.mark.parametrize("normalize", ["vocab", "allowed"])
+@pytest.mark.parametrize("value", [nan, inf, -inf])
+@pytest.mark.parametrize("ends", [(), (END,)])
+def test_logits_that_are_not_finite(ends: Code, value: float, normalize: Normalize) -> None:
+    """Also where all codes are wanted and the sums are finite: a code that cannot be said has no rank."""
+    broken = deepcopy(tiny_model("bert"))
+    broken.get_output_embeddings().bias.data[7] = value
+    trie = TokenTrie.from_codes([(token, *ends) for token in (5, 6, 7)])
+    for search in (beam_search, *([] if ends else [rank_atomic])):
+        with pytest.raises(InputError, match="not finite"):
+            search(broken, trie, *prompts([3]), 3, normalize=normalize)
 
 
 def test_processor_rejects_what_does_not_fit() -> None:

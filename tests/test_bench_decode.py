@@ -2,19 +2,23 @@
 
 import json
 import re
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from tiny_models import tiny_model
+from torch import Tensor
 from typer.testing import CliRunner
 
-from toolgen.beam import BeamResult, beam_search
-from toolgen.benchmarks.decode import constraint
+from toolgen.beam import BeamResult, Normalize, beam_search
+from toolgen.benchmarks.decode import constraint, replay
 from toolgen.benchmarks.growth import catalog_of_size
 from toolgen.benchmarks.peers import DictTrie, Generate, agreement
 from toolgen.benchmarks.speed import peak_megabytes
 from toolgen.cli import app
+from toolgen.head import Head
 from toolgen.tools import ToolCatalog
 from toolgen.trie import TokenTrie
 
@@ -75,6 +79,8 @@ def test_the_command_measures_every_cell(
         (["--batch", "1,x"], "--batch is '1,x'"),
         (["--beams", "1"], "--beams is '1'.*at least 2"),
         (["--beams", "5000"], "wider than the catalogue"),
+        (["--device", "tpu"], "The device 'tpu' cannot be used"),
+        (["--schemes", ","], "--schemes names none"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(files: dict[str, Path], arguments: list[str], message: str) -> None:
@@ -112,6 +118,31 @@ def test_the_constraint_alone_is_the_search_without_its_model() -> None:
     finally:
         model.forward = forward
     assert torch.equal(found[0].codes_BK, found[1].codes_BK) and torch.equal(found[0].scores_BK, found[1].scores_BK)
+
+
+@pytest.mark.parametrize("normalize", ["vocab", "allowed"])
+def test_the_forwards_are_those_of_the_search(normalize: Normalize, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, trie = tiny_model(), TokenTrie.from_codes(CODES)
+    ids_BT = torch.randint(3, 80, (4, 5), generator=torch.Generator().manual_seed(0))
+    inputs = ids_BT, torch.ones_like(ids_BT)
+    seen: list[tuple[int, ...]] = []
+    for name in ("states", "normalizers"):
+        original = getattr(Head, name)
+
+        def watched(head: Head, *given: Tensor, original: Callable = original, **inputs: Tensor) -> Tensor:
+            result = original(head, *given, **inputs)
+            seen.append(tuple(result.shape))
+            return result
+
+        monkeypatch.setattr(Head, name, watched)
+    search = partial(beam_search, model, trie, *inputs, 3, normalize=normalize)
+    bare = replay(model, *inputs, search)
+    seen.clear()
+    search()
+    searched = seen.copy()
+    seen.clear()
+    bare()
+    assert seen == searched and len(seen) >= 2
 
 
 def test_memory_is_that_of_the_peak() -> None:

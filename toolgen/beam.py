@@ -47,7 +47,7 @@ class BeamResult:
 
     Attributes:
         codes_BK: int64, position of the code in the catalogue.
-        scores_BK: float32, natural logarithm of the code's probability.
+        scores_BK: float32, natural logarithm of the code's probability, as ``normalize`` defines it.
     """
 
     codes_BK: Tensor
@@ -190,12 +190,14 @@ def beam_search(
             found = _collect(found, candidates)
             candidates = _unfinished(candidates)
         if depth == trie.depth:
-            return found
+            break
         running = _prune(running, candidates, beams)
         running = _hopeful(running, found)
         if not (running.nodes_BK != NOWHERE).any():
-            return found
+            break
         running = _read_on(trie, head, rows, running, depth, normalize)
+    check_finite(found.scores_BK)
+    return found
 
 
 @torch.no_grad()
@@ -211,9 +213,9 @@ def rank_atomic(
     """Rank codes of one token: one forward of the prompts, the last position only, a product with the tools' rows; no
     search and no cache.
 
-    Equal to ``beam_search`` on the same codes. Models that are no decoders (attention in both directions) serve too.
-    Here the normaliser is a constant of the query: it changes the scores and never the order. So the default is the one
-    that needs no product with the vocabulary.
+    Equal to ``beam_search`` on the same codes under the same ``normalize``. Models that are no decoders (attention in
+    both directions) serve too. Here the normaliser is a constant of the query: it changes the scores and never the
+    order. So the default is the one that needs no product with the vocabulary.
 
     Args:
         model: A language model in evaluation mode.
@@ -254,7 +256,7 @@ def rank_atomic(
     else:
         check_finite(normalizers_B := logits_BN.logsumexp(-1))
     best_BK = _best(logits_BN, k)
-    scores_BK = logits_BN.gather(1, best_BK) - normalizers_B[:, None]
+    check_finite(scores_BK := logits_BN.gather(1, best_BK) - normalizers_B[:, None])
     return _ranked(codes_N.take(best_BK).long(), scores_BK)
 
 

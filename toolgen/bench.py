@@ -42,7 +42,8 @@ def decode(
     Methods: toolgen (ours, as it is by default), toolgen-allowed (normalised over allowed tokens: another scorer;
     codes of one token rank alike under both, so there it is the default and toolgen-vocab the other),
     toolgen-processor (our trie in generate), transformers-trie (prefix_allowed_tokens_fn over nested dicts), forwards
-    and forwards-allowed (what our two decoders read, without the search). From text to tools: toolgen with one token a
+    and forwards-allowed (what our two decoders read, without the search), constraint (the search without what the model
+    computes). From text to tools: toolgen with one token a
     tool, faiss-flat, faiss-hnsw, bm25.
 
     Example: toolgen bench decode --tools tools.jsonl.gz --schemes numeric --batch 16 --beams 5
@@ -116,7 +117,10 @@ def _catalog(tools: Path | None) -> ToolCatalog:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise InputError("--schemes names none. Give names separated by commas, as atomic,numeric.")
+    return names
 
 
 def _numbers(option: str, text: str, least: int) -> list[int]:

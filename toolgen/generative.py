@@ -106,7 +106,7 @@ class GenerativeRetriever:
         Raises:
             InputError: The folder is no checkpoint, or its parts do not belong together.
         """
-        chosen = _device(device)
+        chosen = usable_device(device)
         artefacts = Artefacts.load(folder)
         model = load_model(folder)
         # transformers decorates ``to`` in a way that hides its signature from type checkers.
@@ -132,7 +132,8 @@ class GenerativeRetriever:
             first: Number of the first query, for what errors say.
 
         Returns:
-            One list a query in the order given, best first. A score is the natural logarithm of the code's probability.
+            One list a query in the order given, best first. A score is the natural logarithm of the code's
+            probability as ``normalize`` defines it: under ``allowed`` among the tools that may be answered.
 
         Raises:
             InputError: ``k`` is out of range, a group is unknown, a query is blank or longer than the model's context.
@@ -208,7 +209,7 @@ class GenerativeRetriever:
         return self._restricted[1]
 
 
-def _device(name: str | None) -> torch.device:
+def usable_device(name: str | None) -> torch.device:
     """The device of that name; None: CUDA when there is one."""
     if name is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")

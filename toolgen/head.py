@@ -35,13 +35,17 @@ class Head:
 
     def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
-        self._module = cast(torch.nn.Module, model.get_output_embeddings())
+        self._module: Any = model.get_output_embeddings()
 
     def check_linear(self) -> None:
         """
         Raises:
-            InputError: The model's logits are no product with its states.
+            InputError: The model has no output projection, or its logits are no product with its states.
         """
+        if self._module is None:
+            raise InputError(
+                f"{type(self._model).__name__} has no output projection. Load the model with AutoModelForCausalLM."
+            )
         config = self._model.config.get_text_config()
         if bent := [name for name in _SOFT_CAPS if getattr(config, name, None) is not None]:
             raise InputError(
@@ -84,7 +88,7 @@ class Head:
         """Logarithm of the sum of all exponentiated logits, ``[n]`` float32, without holding them all.
 
         Raises:
-            InputError: A logit is not a number or infinite.
+            InputError: A logit is not a number or positively infinite.
         """
 
         def reduce(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -108,7 +112,7 @@ class Head:
     @contextmanager
     def _calling(self, compute: Callable[[Tensor, Tensor, Tensor | None], Tensor]) -> Iterator[None]:
         """Inside, a call of the module is ``compute(states, weight, bias)``."""
-        module: Any = self._module
+        module = self._module
         earlier = module.__dict__.get("forward")
         # Some models hand over float32 states whatever their weights are.
         module.forward = lambda states: compute(
@@ -123,12 +127,12 @@ class Head:
                 module.forward = earlier
 
 
-def check_finite(normalizers: Tensor) -> None:
+def check_finite(scores: Tensor) -> None:
     """
     Raises:
-        InputError: One is not a number or infinite, and so was a logit.
+        InputError: One is not a number or infinite, and so was a logit that it was made of.
     """
-    if not normalizers.isfinite().all():
+    if not scores.isfinite().all():
         raise InputError(
             "The model's logits are not finite, so codes cannot be ranked. Check that its weights were trained and "
             "loaded whole, and load it in float32 or bfloat16."
