@@ -256,7 +256,7 @@ def replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, decode
 def constraint(decode: Method) -> tuple[Method, int]:
     """A search without its model, which is handed what the model said in a first search; and the steps it takes."""
     said: list[Tensor] = []
-    steps: list[None] = []
+    steps = [None]  # The first begins, the others extend.
 
     def recorded(name: str) -> Callable[..., Tensor]:
         def call(head: Head, *given: Any, **inputs: Any) -> Tensor:

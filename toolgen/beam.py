@@ -178,13 +178,13 @@ def beam_search(
     rows = _Rows(model, head, input_ids_BT.to(model.device), attention_mask_BT.to(model.device).bool())
 
     depth = 0
-    running = _roots(trie, head, rows, normalize)
+    running = _roots(head, rows, normalize)
     shape = len(rows.mask_BT), beams
     found = BeamResult(
         torch.full(shape, NO_CODE, device=model.device), torch.full(shape, -torch.inf, device=model.device)
     )
     while True:
-        candidates = _extend(trie, head, running, normalize)
+        candidates = (_extend if depth else _begin)(trie, head, running, normalize)
         depth += 1
         if depth >= trie.shortest:
             found = _collect(found, candidates)
@@ -247,10 +247,7 @@ def rank_atomic(
         logits_to_keep=1,
     )[:, -1]
     tokens_N, codes_N = trie.tokens_S[1:], trie.codes_S[1:]
-    first, last = int(tokens_N[0]), trie.largest_token
-    # Rows that lie together are a view of the model's weights, not a copy.
-    together = last - first + 1 == len(tokens_N)
-    logits_BN = head.logits(states_BD, slice(first, last + 1) if together else tokens_N.long())
+    logits_BN = head.logits(states_BD, _view(tokens_N))
     if normalize == "vocab":
         normalizers_B = head.normalizers(states_BD)
     else:
@@ -338,21 +335,41 @@ def check_normalize(normalize: str) -> None:
         raise InputError(f"normalize is {normalize!r}. Allowed are {', '.join(get_args(Normalize))}.")
 
 
-def _roots(trie: TokenTrie, head: Head, rows: _Rows, normalize: Normalize) -> _Prefixes:
+def _view(tokens_A: Tensor) -> Tensor | slice:
+    """Ascending tokens that lie together as a slice: a view of the model's rows, where indices would copy them."""
+    first, last = int(tokens_A[0]), int(tokens_A[-1])
+    return slice(first, last + 1) if last - first + 1 == len(tokens_A) else tokens_A.long()
+
+
+def _roots(head: Head, rows: _Rows, normalize: Normalize) -> _Prefixes:
     """One empty prefix for each query: a chain of one node, the root, whose token the prompt stands for."""
     states_BKD = rows.prefill()
-    shape_BK = states_BKD.shape[:2]
-    nodes_BK = torch.full(shape_BK, ROOT, device=states_BKD.device)
-    normalizers_n, chain_n = _judged(trie, head, states_BKD.flatten(0, 1), nodes_BK.flatten(), normalize)
+    nodes_BK = torch.full(states_BKD.shape[:2], ROOT, device=states_BKD.device)
+    zeros_BK = torch.zeros(nodes_BK.shape, device=nodes_BK.device)
     return _Prefixes(
-        scores_BK=torch.zeros(shape_BK, device=nodes_BK.device),
+        scores_BK=zeros_BK,
         nodes_BK=nodes_BK,
-        chains_BKJ=chain_n.view(*shape_BK, 1),
+        chains_BKJ=zeros_BK[..., None],
         places_BK=torch.zeros_like(nodes_BK),
         read_BK=torch.ones_like(nodes_BK),
         states_BKD=states_BKD,
-        normalizers_BK=normalizers_n.view(shape_BK),
+        normalizers_BK=head.normalizers(states_BKD[:, 0])[:, None] if normalize == "vocab" else zeros_BK,
         seen_BKS=rows.mask_BT[:, None],
+    )
+
+
+def _begin(trie: TokenTrie, head: Head, running: _Prefixes, normalize: Normalize) -> _Candidates:
+    """Score the first tokens, which are the same for all queries: the root's children, nodes 1 to C."""
+    count = int(trie.children_S1[1]) - 1
+    logits_BC = head.logits(running.states_BKD[:, 0], _view(trie.tokens_S[1 : count + 1]))
+    normalizers_B1 = running.normalizers_BK if normalize == "vocab" else logits_BC.logsumexp(-1, keepdim=True)
+    nodes_C = torch.arange(1, count + 1, device=logits_BC.device)
+    return _Candidates(
+        # Two products give the two, and rounding must not make a probability larger than 1.
+        scores_BC=(logits_BC - normalizers_B1).clamp(max=0),
+        nodes_BC=nodes_C.expand_as(logits_BC),
+        codes_BC=trie.codes_S[1 : count + 1].long().expand_as(logits_BC),
+        prefixes_BC=torch.zeros_like(nodes_C).expand_as(logits_BC),
     )
 
 
@@ -366,7 +383,6 @@ def _judged(
         return certain_n, certain_n
     normalizers_n = head.normalizers(states_nD)
     logits_n = head.own_logits(states_nD, trie.tokens_S.take(trie.first_child(nodes_n)).long())
-    # Two products give the two, and rounding must not make a probability larger than 1.
     return normalizers_n, (logits_n - normalizers_n).clamp(max=0)
 
 
