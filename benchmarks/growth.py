@@ -182,6 +182,9 @@ def _plot(points: Sequence[Point], folder: Path) -> None:
         for name, (places, heights) in _curves(points, along).items():
             axes.loglog(places, heights, marker="o", linestyle="--" if name.endswith("forwards") else "-", label=name)
             page.add_scatter(x=places, y=heights, name=name, row=1, col=column, legendgroup=along)
+        ticks = sorted({point.tools if along == "tools" else point.beams for point in points if point.along == along})
+        axes.set_xticks(ticks, [f"{tick:,}" for tick in ticks])
+        axes.set_xticks([], minor=True)
         axes.set(xlabel=along, ylabel="ms a query")
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
