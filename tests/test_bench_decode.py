@@ -13,6 +13,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from toolgen.beam import BeamResult, Normalize, beam_search
+from toolgen.benchmarks import speed
 from toolgen.benchmarks.decode import constraint, replay
 from toolgen.benchmarks.growth import catalog_of_size
 from toolgen.benchmarks.peers import DictTrie, Generate, agreement
@@ -21,6 +22,13 @@ from toolgen.cli import app
 from toolgen.head import Head
 from toolgen.tools import ToolCatalog
 from toolgen.trie import TokenTrie
+
+
+@pytest.fixture(autouse=True)
+def small_vocabulary(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Little more than the embedded tokenizer's: here it is not speed that is tested."""
+    monkeypatch.setattr(speed, "WORDS", 31_000)
+
 
 CODES = [(3, 4, 1), (3, 5, 1), (6, 1), (7, 8, 9, 1)]
 KEYS = {"scheme", "batch", "beams", "method", "ms_per_query", "over_forwards", "agree", "memory_mb"}
