@@ -1,4 +1,4 @@
-"""Decoding, measured: our decoder, what any exact decoder must pay, transformers, and retrievers, in one run.
+"""Decoding, measured: our decoder, the forwards that it makes, transformers, and retrievers, in one run.
 
     toolgen bench decode --tools tools.jsonl.gz --batch 1,16,64 --beams 5,50
 
@@ -10,7 +10,7 @@ products with single rows of the head are in neither.
 Legend: ``B`` queries, ``K`` beams, ``T`` prompt tokens.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import product
@@ -24,7 +24,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 import toolgen.beam
-from toolgen.beam import BeamResult, Normalize, beam_search, left_padded, positions, rank_atomic
+from toolgen.beam import BeamResult, Normalize, beam_search, last_states, left_padded, rank_atomic
 from toolgen.benchmarks.peers import DictTrie, Generate, agreement
 from toolgen.benchmarks.pipelines import measure_pipelines
 from toolgen.benchmarks.speed import (
@@ -32,6 +32,7 @@ from toolgen.benchmarks.speed import (
     Coded,
     Method,
     Row,
+    check_schemes,
     coded,
     peak_megabytes,
     random_model,
@@ -88,8 +89,7 @@ def compare(catalog: ToolCatalog, settings: Settings) -> list[Row]:
     Raises:
         InputError: An unknown scheme, or a beam that is wider than the catalogue.
     """
-    if unknown := [name for name in settings.schemes if name not in MEASURED]:
-        raise InputError(f"Unknown indexing scheme {unknown[0]!r}. Choose from {', '.join(MEASURED)}.")
+    check_schemes(settings.schemes, MEASURED)
     usable_device(settings.device)
     if settings.retrievers:
         require("faiss", purpose="The benchmark", pip_name="faiss-cpu")
@@ -146,10 +146,11 @@ def measure_cell(
             methods["constraint"], steps = constraint(ours)
     agreed: dict[str, float] = {}
     if settings.peer:
-        for name, peer in peers(model, codes).items():
+        generate = peers(model, codes)
+        for name, peer in generate.items():
             methods[name] = partial(peer, *inputs, beams)
         if model.dtype == torch.float32:
-            agreed = _agreement(model, codes, texts[: max(batch, settings.checked)], batch, beams)
+            agreed = _agreement(model, codes, generate, texts[: max(batch, settings.checked)], batch, beams)
     seconds = take_turns(methods, settings.repeats, model.device)
     memory = {name: peak_megabytes(method, model.device) for name, method in methods.items()}
     rows = []
@@ -180,11 +181,12 @@ def peers(model: PreTrainedModel, codes: Coded) -> dict[str, Generate]:
     }
 
 
-def _agreement(model: PreTrainedModel, codes: Coded, texts: Sequence[str], batch: int, beams: int) -> dict[str, float]:
+def _agreement(
+    model: PreTrainedModel, codes: Coded, peer: Mapping[str, Generate], texts: Sequence[str], batch: int, beams: int
+) -> dict[str, float]:
     """Share of the texts answered as ``generate`` over the dict trie does; by our processor: of the first batch."""
     atomic = codes.trie.depth == 1
     inputs = [batch_of(codes, texts[start : start + batch], model.device) for start in range(0, len(texts), batch)]
-    peer = peers(model, codes)
     theirs = [peer["transformers-trie"].result(*each, beams) for each in inputs]
     processor = peer["toolgen-processor"].result(*inputs[0], beams)
     exact = agreement(
@@ -209,17 +211,7 @@ def _behind_first(result: BeamResult) -> BeamResult:
 def bare_forward(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor) -> Method:
     """The prompts through the model's layers, and nothing else."""
 
-    @torch.no_grad()
-    def run() -> None:
-        Head(model).states(
-            input_ids=input_ids_BT,
-            attention_mask=mask_BT,
-            position_ids=positions(mask_BT),
-            use_cache=False,
-            logits_to_keep=1,
-        )
-
-    return run
+    return torch.no_grad()(partial(last_states, Head(model), input_ids_BT, mask_BT))
 
 
 def replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, decode: Method) -> Method:

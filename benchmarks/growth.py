@@ -17,11 +17,10 @@ from random import Random
 import torch
 from rich import box
 from rich.table import Table
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from toolgen.benchmarks.decode import bare_forward, batch_of, peers, replay, search
-from toolgen.benchmarks.speed import Coded, Method, coded, random_model, take_turns, texts_of
+from toolgen.benchmarks.speed import Coded, Method, check_schemes, coded, random_model, take_turns, texts_of
 from toolgen.errors import InputError, require
 from toolgen.files import write_json
 from toolgen.head import Head
@@ -81,8 +80,7 @@ def grow(catalog: ToolCatalog, settings: Settings, folder: Path) -> list[Point]:
         InputError: An unknown scheme, or a beam wider than the fewest tools.
     """
     require("matplotlib", purpose="The picture", pip_name="matplotlib")
-    if unknown := [name for name in settings.schemes if name not in SCHEMES]:
-        raise InputError(f"Unknown indexing scheme {unknown[0]!r}. Choose from {', '.join(SCHEMES)}.")
+    check_schemes(settings.schemes, SCHEMES)
     for widest, fewest in ((settings.beams[0], min(settings.counts)), (max(settings.beams), len(catalog))):
         if widest > fewest:
             raise InputError(f"A beam of {widest} is wider than {fewest:,} tools. Give fewer beams or more tools.")
@@ -141,14 +139,8 @@ def _measured(
 
 
 def _rows(model: PreTrainedModel, codes: Coded, count: int) -> Method:
-    head, rows = Head(model), slice(int(codes.trie.tokens_S[1]), codes.trie.largest_token + 1)
     states_BD = torch.randn(count, model.config.hidden_size)
-
-    @torch.no_grad()
-    def multiply() -> Tensor:
-        return head.logits(states_BD, rows)
-
-    return multiply
+    return torch.no_grad()(partial(Head(model).logits, states_BD, codes.trie.first_tokens))
 
 
 def _table(points: Sequence[Point], title: str) -> Table:

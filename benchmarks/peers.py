@@ -41,6 +41,31 @@ class DictTrie:
         return allowed
 
 
+@torch.inference_mode()
+def beams_of(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, beams: int, **told: Any) -> Any:
+    """``generate`` as a beam search whose scores are plain sums of log p, and which nothing ends early.
+
+    Args:
+        model: In evaluation mode.
+        input_ids_BT: Prompts, padded on the left.
+        mask_BT: 1 for tokens, 0 for padding.
+        beams: Width and number of results.
+        told: What else ``generate`` is told: the constraint, what ends and pads, how long.
+    """
+    generating: Any = model
+    return generating.generate(
+        input_ids=input_ids_BT,
+        attention_mask=mask_BT,
+        num_beams=beams,
+        num_return_sequences=beams,
+        length_penalty=0.0,
+        early_stopping="never",
+        do_sample=False,
+        return_dict_in_generate=True,
+        **told,
+    )
+
+
 @dataclass(frozen=True)
 class Generate:
     """``generate`` with the settings whose scores are those of ``toolgen.beam.beam_search``.
@@ -57,7 +82,6 @@ class Generate:
     end_id: int
     constraint: DictTrie | TokenTrie
 
-    @torch.inference_mode()
     def __call__(self, input_ids_BT: Tensor, mask_BT: Tensor, beams: int, *, scores: bool = False) -> Any:
         """What ``generate`` gives for prompts padded on the left.
 
@@ -68,28 +92,14 @@ class Generate:
             scores: Keep the scores, which costs time and memory.
         """
         width = input_ids_BT.shape[1]
-        told: dict[str, Any]
+        told: dict[str, Any] = {"output_scores": scores}
         if isinstance(self.constraint, DictTrie):
-            told = {"prefix_allowed_tokens_fn": self.constraint.following(width, self.end_id)}
+            told["prefix_allowed_tokens_fn"] = self.constraint.following(width, self.end_id)
         else:
             processor = TrieLogitsProcessor(self.constraint, width, self.end_id)
-            told = {"logits_processor": LogitsProcessorList([processor])}
-        model: Any = self.model
-        return model.generate(
-            input_ids=input_ids_BT,
-            attention_mask=mask_BT,
-            num_beams=beams,
-            num_return_sequences=beams,
-            length_penalty=0.0,
-            early_stopping="never",
-            do_sample=False,
-            max_new_tokens=self._longest,
-            eos_token_id=self.end_id,
-            pad_token_id=self.end_id,
-            return_dict_in_generate=True,
-            output_scores=scores,
-            **told,
-        )
+            told["logits_processor"] = LogitsProcessorList([processor])
+        told |= {"max_new_tokens": self._longest, "eos_token_id": self.end_id, "pad_token_id": self.end_id}
+        return beams_of(self.model, input_ids_BT, mask_BT, beams, **told)
 
     def result(self, input_ids_BT: Tensor, mask_BT: Tensor, beams: int) -> BeamResult:
         """The codes that it finds, with their scores."""

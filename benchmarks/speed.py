@@ -6,7 +6,7 @@ the end.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, cycle, islice
 from random import Random
@@ -19,6 +19,7 @@ from toolgen.base import load_tokenizer
 from toolgen.checkpoint import Artefacts
 from toolgen.codebook import Codebook
 from toolgen.embeddings import TextEmbedder
+from toolgen.errors import InputError
 from toolgen.indexing import build
 from toolgen.synthesis import synthetic_queries
 from toolgen.terminal import progress_bar
@@ -90,6 +91,15 @@ class Coded:
         return self.artefacts.codes.end_id
 
 
+def check_schemes(names: Iterable[str], known: Collection[str]) -> None:
+    """
+    Raises:
+        InputError: One is not known.
+    """
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"Unknown indexing scheme {unknown[0]!r}. Choose from {', '.join(known)}.")
+
+
 def coded(scheme: str, catalog: ToolCatalog, *, closed: bool = False) -> Coded:
     """Codes of a catalogue.
 
@@ -148,10 +158,9 @@ def take_turns(methods: Mapping[str, Method], repeats: int, device: torch.device
     seconds: dict[str, list[float]] = {name: [] for name in methods}
     for turn in range(repeats + 1):
         # Nobody always comes behind the same one, whose traces it finds in caches and allocator.
-        names = sorted(methods, key=lambda name: Random(f"{turn} {name}").random())
-        for name, method in ((name, methods[name]) for name in names):
+        for name in Random(turn).sample(list(methods), len(methods)):
             started = time.perf_counter()
-            method()
+            methods[name]()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             if turn:

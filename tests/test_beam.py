@@ -13,6 +13,7 @@ from torch import Tensor
 from transformers import BertConfig, BertLMHeadModel, LlamaForCausalLM, LogitsProcessorList, PreTrainedModel
 
 from toolgen.beam import BeamResult, Normalize, beam_search, rank_atomic
+from toolgen.benchmarks.peers import beams_of
 from toolgen.errors import InputError
 from toolgen.processor import TrieLogitsProcessor
 from toolgen.trie import TokenTrie
@@ -101,18 +102,14 @@ def transformers_beams(
         if processor is None
         else {"logits_processor": LogitsProcessorList([processor])}
     )
-    output = model.generate(
-        input_ids=ids_BT,
-        attention_mask=mask_BT,
-        num_beams=beams,
-        num_return_sequences=beams,
-        length_penalty=0.0,
-        early_stopping="never",
-        do_sample=False,
+    output = beams_of(
+        model,
+        ids_BT,
+        mask_BT,
+        beams,
         max_new_tokens=max(map(len, codes)),
         eos_token_id=ends,
         pad_token_id=PAD,
-        return_dict_in_generate=True,
         output_scores=True,
         **constraint,
     )

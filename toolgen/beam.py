@@ -238,23 +238,15 @@ def rank_atomic(
     head = Head(model)
     head.check_linear()
     trie = trie.to(model.device)
-    mask_BT = attention_mask_BT.to(model.device).long()
-    states_BD = head.states(
-        input_ids=input_ids_BT.to(model.device),
-        attention_mask=mask_BT,
-        position_ids=positions(mask_BT),
-        use_cache=False,
-        logits_to_keep=1,
-    )[:, -1]
-    tokens_N, codes_N = trie.tokens_S[1:], trie.codes_S[1:]
-    logits_BN = head.logits(states_BD, _view(tokens_N))
+    states_BD = last_states(head, input_ids_BT.to(model.device), attention_mask_BT.to(model.device))
+    logits_BN = head.logits(states_BD, trie.first_tokens)
     if normalize == "vocab":
         normalizers_B = head.normalizers(states_BD)
     else:
         check_finite(normalizers_B := logits_BN.logsumexp(-1))
     best_BK = _best(logits_BN, k)
     check_finite(scores_BK := logits_BN.gather(1, best_BK) - normalizers_B[:, None])
-    return _ranked(codes_N.take(best_BK).long(), scores_BK)
+    return _ranked(trie.codes_S.take(best_BK + 1).long(), scores_BK)
 
 
 def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -264,6 +256,18 @@ def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, 
     input_ids_BT = torch.tensor([[pad_id] * pad + list(prompt) for pad, prompt in zip(missing, prompts, strict=True)])
     mask_BT = torch.arange(longest) >= torch.tensor(missing)[:, None]
     return input_ids_BT, mask_BT.long()
+
+
+def last_states(head: Head, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+    """One forward of the prompts without a cache: the states ``[B, D]`` of their last tokens."""
+    states_BTD = head.states(
+        input_ids=input_ids_BT,
+        attention_mask=mask_BT.long(),
+        position_ids=positions(mask_BT),
+        use_cache=False,
+        logits_to_keep=1,
+    )
+    return states_BTD[:, -1]
 
 
 def positions(mask_BT: Tensor) -> Tensor:
@@ -335,12 +339,6 @@ def check_normalize(normalize: str) -> None:
         raise InputError(f"normalize is {normalize!r}. Allowed are {', '.join(get_args(Normalize))}.")
 
 
-def _view(tokens_A: Tensor) -> Tensor | slice:
-    """Ascending tokens that lie together as a slice: a view of the model's rows, where indices would copy them."""
-    first, last = int(tokens_A[0]), int(tokens_A[-1])
-    return slice(first, last + 1) if last - first + 1 == len(tokens_A) else tokens_A.long()
-
-
 def _roots(head: Head, rows: _Rows, normalize: Normalize) -> _Prefixes:
     """One empty prefix for each query: a chain of one node, the root, whose token the prompt stands for."""
     states_BKD = rows.prefill()
@@ -360,8 +358,8 @@ def _roots(head: Head, rows: _Rows, normalize: Normalize) -> _Prefixes:
 
 def _begin(trie: TokenTrie, head: Head, running: _Prefixes, normalize: Normalize) -> _Candidates:
     """Score the first tokens, which are the same for all queries: the root's children, nodes 1 to C."""
-    count = int(trie.children_S1[1]) - 1
-    logits_BC = head.logits(running.states_BKD[:, 0], _view(trie.tokens_S[1 : count + 1]))
+    count = trie.first_count
+    logits_BC = head.logits(running.states_BKD[:, 0], trie.first_tokens)
     normalizers_B1 = running.normalizers_BK if normalize == "vocab" else logits_BC.logsumexp(-1, keepdim=True)
     nodes_C = torch.arange(1, count + 1, device=logits_BC.device)
     return _Candidates(

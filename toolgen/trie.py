@@ -125,6 +125,21 @@ class TokenTrie:
         return int((self.codes_S >= 0).sum())
 
     @cached_property
+    def first_tokens(self) -> slice | Tensor:
+        """The tokens that codes begin with, those of nodes 1 to ``first_count``: a slice where they lie together.
+
+        A slice takes a view of a model's rows, indices copy them.
+        """
+        tokens = self.tokens_S[1 : self.first_count + 1]
+        first, last = int(tokens[0]), int(tokens[-1])
+        return slice(first, last + 1) if last - first + 1 == len(tokens) else tokens.long()
+
+    @cached_property
+    def first_count(self) -> int:
+        """Children of the root."""
+        return int(self.children_S1[1]) - 1
+
+    @cached_property
     def single_S(self) -> Tensor:
         """``[S + 1]`` bool: whether a node has one child and that is no leaf; the last stands for ``NOWHERE``."""
         only_S = self.children_S1.diff() == 1
