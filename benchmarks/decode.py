@@ -45,6 +45,7 @@ from toolgen.head import Head
 from toolgen.indexing import SCHEMES
 from toolgen.terminal import out, progress_bar
 from toolgen.tools import ToolCatalog
+from toolgen.trie import Array
 
 ATOMIC_CLOSED = "atomic-closed"
 """Codes of one token with the end symbol behind: the search adds log p(end) in a second step."""
@@ -216,10 +217,10 @@ def bare_forward(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor) 
 
 def replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, decode: Method) -> Method:
     """What a search reads and normalises, again, without searching."""
-    steps: list[tuple[tuple[Tensor, ...] | None, int]] = []
+    steps: list[tuple[tuple[Array, ...] | None, int]] = []
 
     class Rows(toolgen.beam._Rows):
-        def read(self, *read: Tensor) -> Tensor:
+        def read(self, *read: Array) -> Tensor:
             steps.append((read, 0))
             return super().read(*read)
 
@@ -246,33 +247,39 @@ def replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, decode
 
 
 def constraint(decode: Method) -> tuple[Method, int]:
-    """A search without its model, which is handed what the model said in a first search; and the steps it takes."""
+    """A search without its model, which is handed what the model said in a first search; and the steps it takes.
+
+    The other part is ``replay``: what a search hands the model to read, the model makes its masks of there.
+    """
     said: list[Tensor] = []
     steps = [None]  # The first begins, the others extend.
 
-    def recorded(name: str) -> Callable[..., Tensor]:
-        def call(head: Head, *given: Any, **inputs: Any) -> Tensor:
-            said.append(getattr(Head, name)(head, *given, **inputs))
+    def recorded(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def asked(*given: Any) -> Tensor:
+            said.append(call(*given))
             return said[-1]
 
-        return call
+        return asked
 
-    def counted(*given: Any) -> object:
-        steps.append(None)
-        return extend(*given)
+    class CountingSearch(toolgen.beam._Search):
+        def extend(self, *given: Any) -> Any:
+            steps.append(None)
+            return super().extend(*given)
 
-    asked = ("states", "logits", "own_logits", "normalizers")
-    head, extend = type("RecordingHead", (Head,), {name: recorded(name) for name in asked}), toolgen.beam._extend
-    with patch.multiple(toolgen.beam, Head=head, _extend=counted):
+    def stand_ins(make: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> dict[str, Any]:
+        """Of the classes that hold the model, with all they are asked for made anew."""
+        asked = {Head: ("logits", "own_logits", "normalizers"), toolgen.beam._Rows: ("prefill", "read")}
+        return {
+            of.__name__: type("StandIn", (of,), {name: make(getattr(of, name)) for name in names})
+            for of, names in asked.items()
+        }
+
+    with patch.multiple(toolgen.beam, _Search=CountingSearch, **stand_ins(recorded)):
         decode()
 
     def run() -> None:
         answers = iter(said)
-
-        def again(*_given: Any, **_inputs: Any) -> Tensor:
-            return next(answers)
-
-        with patch("toolgen.beam.Head", type("SilentHead", (Head,), dict.fromkeys(asked, again))):
+        with patch.multiple(toolgen.beam, **stand_ins(lambda _call: lambda *_given: next(answers))):
             decode()
 
     return run, len(steps)

@@ -325,7 +325,7 @@ def test_atomic_equals_beam_search_and_exhaustive(kind: str, tied: bool) -> None
     for some in (trie.restrict([6, 1, 2]), TokenTrie.from_codes([(token,) for token in range(20, 28)])):
         for normalize in ("vocab", "allowed"):
             ours = hits(rank_atomic(model, some, ids_BT, mask_BT, 3, normalize=normalize))
-            assert {code for row in ours for code, _ in row} <= set(some.codes_S[1:].tolist())
+            assert {code for row in ours for code, _ in row} <= set(some.codes_G[1:].tolist())
             assert_same(ours, hits(beam_search(model, some, ids_BT, mask_BT, 3, normalize=normalize)))
 
 

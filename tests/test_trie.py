@@ -1,5 +1,6 @@
 """The trie against brute force over the codes it was built from."""
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -36,17 +37,17 @@ def _walk(trie: TokenTrie, prefix: tuple[int, ...]) -> int:
 
 
 def _paths(trie: TokenTrie) -> dict[tuple[int, ...], int]:
-    """Every path from the root to a leaf, with the code that the leaf names, by ``edges`` alone."""
-    paths, open_paths = {}, [((), ROOT)]
+    """Every path from the root to a leaf, with the code that the leaf names, by the edges alone."""
+    segments = trie.segments
+    paths, open_paths = {}, [((), 0, 0)]
     while open_paths:
-        prefix, state = open_paths.pop()
-        edges = trie.edges(torch.tensor([[state]]))
-        below = [(t, n) for t, n in zip(edges.tokens[0].tolist(), edges.nodes[0].tolist(), strict=True) if t >= 0]
-        if below:
-            assert trie.codes_S[state] == -1
-            open_paths += [((*prefix, token), node) for token, node in below]
-        else:
-            paths[prefix] = int(trie.codes_S[state])
+        prefix, segment, place = open_paths.pop()
+        edges = segments.edges(np.array([segment]), np.array([place]))
+        if not len(edges.segments_n):
+            paths[prefix] = int(segments.codes_G[segment])
+        for into, at in zip(edges.segments_n.tolist(), edges.places_n.tolist(), strict=True):
+            token = int(segments.tokens_S[segments.starts_G[into] + at])
+            open_paths.append(((*prefix, token), into, at))
     return paths
 
 
@@ -56,7 +57,7 @@ def test_every_code_walks_to_its_leaf_and_every_path_is_a_code(codes: Codes) -> 
     trie = TokenTrie.from_codes(codes)
     for position, code in enumerate(codes):
         leaf = _walk(trie, code)
-        assert trie.codes_S[leaf] == position
+        assert trie.codes(torch.tensor(leaf)) == position
         assert (trie.allowed(torch.tensor(leaf)) == -1).all()
     assert _paths(trie) == {code: position for position, code in enumerate(codes)}
     prefixes = {code[:length] for code in codes for length in range(len(code) + 1)}
@@ -77,36 +78,45 @@ def test_allowed_and_step_equal_brute_force_on_whole_batches(codes: Codes) -> No
     following = [sorted({p[-1] for p in prefixes if p[:-1] == prefix and p}) for prefix in prefixes] + [[]]
     assert allowed.shape == (len(states), max(1, *map(len, following)))
     assert trie.degrees(states).tolist() == list(map(len, following))
+    whole = [codes.index(prefix) if prefix in codes else -1 for prefix in prefixes]
+    assert trie.codes(states).tolist() == [*whole, -1]
     for row, tokens in enumerate(following):
         assert allowed[row].tolist() == tokens + [-1] * (allowed.shape[1] - len(tokens))
-    half = len(states) // 2
-    edges = trie.edges(states[: 2 * half].view(2, half)) if half else trie.edges(states[None])
-    for query, rows in enumerate((range(half), range(half, 2 * half)) if half else (range(1),)):
-        expected = [(place, row, token) for place, row in enumerate(rows) for token in following[row]]
-        count = len(expected)
-        assert edges.real[query].tolist() == [True] * count + [False] * (edges.real.shape[1] - count)
-        found = zip(edges.parents[query, :count].tolist(), edges.tokens[query, :count].tolist(), strict=True)
-        assert list(found) == [(place, token) for place, _, token in expected]
-        nodes = [state_of[(*prefixes[row], token)] for _, row, token in expected]
-        assert edges.nodes[query, :count].tolist() == nodes
     for token in range(VOCABULARY + 1):
         stepped = trie.step(states, torch.full_like(states, token)).tolist()
         assert stepped == [state_of.get((*prefix, token), NOWHERE) for prefix in prefixes] + [NOWHERE]
 
 
-@given(prefix_free())
-@settings(max_examples=100, deadline=None, derandomize=True)
-def test_a_chain_runs_to_the_next_choice_or_to_the_last_node_before_a_code_is_whole(codes: Codes) -> None:
+@given(prefix_free(), st.data())
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_edges_of_many_prefixes_equal_brute_force(codes: Codes, data: st.DataObject) -> None:
+    """By prefix, then by token; none out of a leaf or of nowhere. Without a choice the segment goes on."""
     trie = TokenTrie.from_codes(codes)
-    prefixes = {code[:length] for code in codes for length in range(len(code) + 1)}
-    for prefix in prefixes:
-        chain, at = [], prefix
-        while below := [p for p in prefixes if len(p) == len(at) + 1 and p[: len(at)] == at]:
-            chain.append(_walk(trie, at))
-            if len(below) > 1:
-                break
-            at = below[0]
-        assert trie.chains(torch.tensor([_walk(trie, prefix)])).tolist() == [chain or [NOWHERE]]
+    segments = trie.segments
+    prefixes = sorted({code[:length] for code in codes for length in range(len(code) + 1)})
+    asked = data.draw(st.lists(st.sampled_from([*prefixes, None]), min_size=1, max_size=8))
+    at = [(NOWHERE, 0) if prefix is None else _segment_and_place(trie, prefix) for prefix in asked]
+    edges = segments.edges(*np.array(at).T)
+    expected = [
+        (row, below)
+        for row, prefix in enumerate(asked)
+        if prefix is not None
+        for below in prefixes
+        if below and below[:-1] == prefix
+    ]
+    assert edges.prefixes_n.tolist() == [row for row, _ in expected]
+    assert edges.degrees_R.tolist() == [sum(r == row for r, _ in expected) for row in range(len(asked))]
+    found = list(zip(edges.segments_n.tolist(), edges.places_n.tolist(), strict=True))
+    assert found == [_segment_and_place(trie, below) for _, below in expected]
+    for (row, below), (_, place) in zip(expected, found, strict=True):
+        siblings = sum(other == row for other, _ in expected)
+        assert (place == 0) == (siblings > 1 or len(below) == 1)
+
+
+def _segment_and_place(trie: TokenTrie, prefix: tuple[int, ...]) -> tuple[int, int]:
+    node, starts = _walk(trie, prefix), trie.starts_G1
+    segment = int((starts <= node).sum()) - 1
+    return segment, node - int(starts[segment])
 
 
 def test_states_of_any_shape() -> None:
@@ -123,9 +133,14 @@ def test_restriction_equals_a_trie_of_the_subset(codes: Codes, data: st.DataObje
     subset = data.draw(st.lists(st.integers(0, len(codes) - 1), min_size=1))
     small = trie.restrict(subset)
     fresh = TokenTrie.from_codes([codes[i] for i in sorted(set(subset))])
-    assert torch.equal(small.children_S1, fresh.children_S1) and torch.equal(small.tokens_S, fresh.tokens_S)
-    assert small.depth == fresh.depth and small.leaf_count == len(set(subset)) and small.code_count == len(codes)
-    assert small.children_S1.dtype == small.tokens_S.dtype == small.codes_S.dtype == torch.int32
+    for name in ("tokens_S", "starts_G1", "children_G1"):
+        assert torch.equal(getattr(small, name), getattr(fresh, name)), name
+    assert (
+        small.depth == fresh.depth
+        and small.shortest == fresh.shortest
+        and small.leaf_count == len(set(subset))
+        and small.code_count == len(codes)
+    )
     assert _paths(small) == {codes[i]: i for i in subset}
     other = data.draw(st.lists(st.integers(0, len(codes) - 1), min_size=1))
     if both := set(subset) & set(other):
@@ -137,11 +152,13 @@ def test_restriction_equals_a_trie_of_the_subset(codes: Codes, data: st.DataObje
 
 
 def test_arrays_are_compact_int32() -> None:
-    codes = [(*(10 + int(digit) for digit in f"{number:04}"), 2) for number in range(10_000)]
+    codes = [(*(10 + int(digit) for digit in f"{number:04}"), 7, 2) for number in range(10_000)]
     trie = TokenTrie.from_codes(codes)
-    assert trie.size == 1 + 10 + 100 + 1_000 + 10_000 + 10_000
-    assert trie.nbytes == 12 * trie.size + 4
-    assert trie.children_S1.dtype == trie.tokens_S.dtype == trie.codes_S.dtype == torch.int32
+    assert trie.size == 1 + 10 + 100 + 1_000 + 10_000 + 10_000 + 10_000
+    segments = trie.size - 2 * 10_000  # After its digits nothing of a code is a choice.
+    assert trie.nbytes == 4 * trie.size + 12 * segments + 8
+    for array in (trie.tokens_S, trie.starts_G1, trie.children_G1, trie.codes_G):
+        assert array.dtype == torch.int32
     assert trie.to("cpu") is trie
 
 
@@ -152,7 +169,8 @@ def test_on_cuda_as_on_cpu() -> None:
     on_gpu = trie.to("cuda")
     states = torch.tensor([ROOT, NOWHERE])
     assert torch.equal(on_gpu.allowed(states.cuda()).cpu(), trie.allowed(states))
-    assert torch.equal(on_gpu.edges(states[None].cuda()).nodes.cpu(), trie.edges(states[None]).nodes)
+    assert torch.equal(on_gpu.codes(states.cuda()).cpu(), trie.codes(states))
+    assert (on_gpu.segments.tokens_S == trie.segments.tokens_S).all()
     assert torch.equal(on_gpu.step(states.cuda(), states.cuda() + 7).cpu(), trie.step(states, states + 7))
     assert torch.equal(on_gpu.restrict([1]).tokens_S.cpu(), trie.restrict([1]).tokens_S)
 

@@ -6,25 +6,28 @@ serves any code, ``rank_atomic`` codes of one token.
 
 A query is one row of the model, whatever the number of its beams: the running prefixes are continuations of one prompt
 side by side (``toolgen.attention``), so the prompt's keys and values are there once and nothing is reordered. Of the
-logits only those of tokens that some beam allows are made, and the normaliser (``toolgen.head``).
+logits only those of tokens that some beam allows are made, and the normaliser (``toolgen.head``). The model works on
+its device, the search keeps its books on the host: a step handles a few thousand numbers, in some fifty operations,
+each of which would cost more to hand to a device than to do.
 
-Legend: ``B`` queries, ``T`` prompt tokens, ``K`` beams, ``S`` tokens seen so far, ``Q`` tokens fed at once, ``J`` nodes
-of the longest chain, ``C`` candidates of a query, ``D`` width, ``n`` tokens fed, over all queries, ``N`` codes.
+Legend: ``B`` queries, ``T`` prompt tokens, ``K`` beams, ``R`` prefixes (``B * K``), ``S`` tokens that a query has read
+behind its prompt, ``Q`` tokens it reads at once, ``C`` candidates of a query, ``D`` width, ``n`` candidates or tokens
+over all queries, ``N`` codes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from toolgen.attention import check_side_by_side, explicit_mask
 from toolgen.errors import InputError
 from toolgen.head import Head, check_finite
-from toolgen.trie import NOWHERE, ROOT, Edges, TokenTrie
+from toolgen.trie import NOWHERE, Array, Segments, TokenTrie, counted
 
 NO_CODE = -1
 """Of a prefix that is no whole code yet."""
@@ -43,7 +46,7 @@ whole vocabulary.
 
 @dataclass(frozen=True, eq=False)
 class BeamResult:
-    """The best codes of each query, best first; equal scores in the order of their positions.
+    """The best codes of each query, best first; equal scores in the order of their positions. On the CPU.
 
     Attributes:
         codes_BK: int64, position of the code in the catalogue.
@@ -56,40 +59,93 @@ class BeamResult:
 
 @dataclass(frozen=True, eq=False)
 class _Candidates:
-    """Every allowed extension of the running prefixes of a query, by prefix, then by token; padding scores -inf."""
+    """Every allowed extension of the running prefixes of a query, by prefix, then by token.
+
+    What they are is listed for all queries, one after another; the first ones are the same for all, and listed once.
+    """
 
     scores_BC: Tensor
-    nodes_BC: Tensor
-    codes_BC: Tensor
+    """Padding scores -inf."""
+    normalizers_B1: Array
+    """Still to be taken off a query's scores, for of the first tokens there are many and few are chosen."""
+    offsets_B1: Array
+    """Where a query's candidates begin in the lists."""
+    segments_n: Array
+    places_n: Array
+    """The node that is reached: its segment and its place there."""
+    codes_n: Array
     """-1 where the extension is no whole code yet."""
-    prefixes_BC: Tensor
-    """Place of the prefix that is extended, ``0 .. K - 1``."""
+    prefixes_n: Array
+    """The prefix that is extended, of all ``R``; of the first ones the root."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """The best candidates of each query, best first. Where there were fewer, -inf, ``NOWHERE`` and -1."""
+
+    scores_BK: Array
+    segments_BK: Array
+    places_BK: Array
+    codes_BK: Array
+    prefixes_BK: Array
 
 
 @dataclass(frozen=True, eq=False)
 class _Prefixes:
-    """The running prefixes of each query, best first, and what the model says of them.
+    """The running prefixes of each query, best first.
 
-    Where a node has one child, what follows is known before anything is scored. So the model reads such a chain in one
-    forward, down to the node where there is a choice again; the search still takes it one token at a time.
+    Within a segment what follows is known before anything is scored. So the model reads a segment in one forward, when
+    a prefix enters it; the search still takes it one token at a time.
     """
 
-    scores_BK: Tensor
+    scores_BK: Array
     """-inf in places that hold no prefix."""
-    nodes_BK: Tensor
+    segments_BK: Array
     """``NOWHERE`` in places that hold no prefix."""
-    chains_BKJ: Tensor
-    """Log p of the only child of each node of the chain that the prefix is on."""
-    places_BK: Tensor
-    """Where on its chain the prefix is."""
-    read_BK: Tensor
-    """Nodes of the chain that the model has read."""
-    states_BKD: Tensor
-    """The model's state after the chain's last node."""
-    normalizers_BK: Tensor
-    """Of the logits of this state; zeros under ``allowed``."""
-    seen_BKS: Tensor
-    """Which of the row's tokens stand before the chain's end: prompt, ancestors, the chain itself."""
+    places_BK: Array
+    """Where in its segment the prefix is."""
+    numbers_BK: Array
+    """The prefix's last token among all that were read (``_Said``)."""
+    seen_BKS: Array
+    """Which of the tokens behind the prompt the next ones see: ancestors and the segment, to its end."""
+
+
+class _Said:
+    """What the model says after each token it has read behind the prompts, by the number of the token."""
+
+    def __init__(self) -> None:
+        self.normalizers_n = np.empty(0, np.float32)
+        self.only_n = np.empty(0, np.float32)
+        """Log p of what follows where only one token does; anything elsewhere."""
+        self._kept_n = np.empty(0, np.int64)
+        self._states: list[Tensor] = []
+        self._starts = [0]
+
+    @property
+    def count(self) -> int:
+        """Tokens that were read."""
+        return len(self._kept_n)
+
+    def add(self, states_mD: Tensor, choice_n: Array, normalizers_n: Array, only_n: Array) -> None:
+        """Number some more tokens, with the states of those after which there is a choice."""
+        self.normalizers_n = np.concatenate([self.normalizers_n, normalizers_n])
+        self.only_n = np.concatenate([self.only_n, only_n])
+        self._kept_n = np.concatenate([self._kept_n, self._starts[-1] - 1 + choice_n.cumsum()])
+        self._states.append(states_mD)
+        self._starts.append(self._starts[-1] + len(states_mD))
+
+    def states(self, numbers_m: Array) -> Tensor:
+        """States ``[m, D]`` after these tokens, from one reading or several."""
+        kept_m = self._kept_n.take(numbers_m)
+        parts_m = np.searchsorted(self._starts, kept_m, side="right") - 1
+        order_m = parts_m.argsort(kind="stable")
+        gathered = [
+            self._states[part].index_select(0, _on(kept_m[parts_m == part] - self._starts[part], self._states[part]))
+            for part in np.unique(parts_m)
+        ]
+        if len(gathered) == 1:
+            return gathered[0]
+        return torch.cat(gathered).index_select(0, _on(order_m.argsort(), gathered[0]))
 
 
 class _Rows:
@@ -115,18 +171,20 @@ class _Rows:
             logits_to_keep=1,
         )
 
-    def read(self, tokens_BQ: Tensor, depths_BQ: Tensor, seen_BQS: Tensor) -> Tensor:
+    def read(self, tokens_BQ: Array, depths_BQ: Array, seen_BQS: Array) -> Tensor:
         """Read tokens behind the prompts; states ``[B, Q, D]``.
 
         Args:
             tokens_BQ: The tokens.
             depths_BQ: Tokens of the code before each.
-            seen_BQS: What each sees of the row, these tokens included.
+            seen_BQS: What each sees behind the prompt, these tokens included.
         """
+        tokens, depths, seen = (_on(array, self.mask_BT) for array in (tokens_BQ, depths_BQ, seen_BQS))
+        prompt_BQT = self.mask_BT[:, None].expand(-1, tokens.shape[1], -1)
         return self._head.states(
-            input_ids=tokens_BQ,
-            attention_mask=explicit_mask(self._model, seen_BQS),
-            position_ids=self._lengths_B[:, None] + depths_BQ,
+            input_ids=tokens,
+            attention_mask=explicit_mask(self._model, torch.cat([prompt_BQT, seen], dim=2)),
+            position_ids=self._lengths_B[:, None] + depths,
             past_key_values=self._cache,
             use_cache=True,
         )
@@ -174,28 +232,26 @@ def beam_search(
     check_input(model, input_ids_BT, attention_mask_BT, code_length=trie.depth, largest_token=trie.largest_token)
     head = Head(model)
     head.check_linear()
-    trie = trie.to(model.device)
     rows = _Rows(model, head, input_ids_BT.to(model.device), attention_mask_BT.to(model.device).bool())
+    search = _Search(trie.segments, head, rows, normalize)
 
-    depth = 0
-    running = _roots(head, rows, normalize)
+    candidates = _begin(trie, head, rows.prefill()[:, 0], normalize)
+    running = _roots(len(rows.mask_BT))
     shape = len(rows.mask_BT), beams
-    found = BeamResult(
-        torch.full(shape, NO_CODE, device=model.device), torch.full(shape, -torch.inf, device=model.device)
-    )
-    while True:
-        candidates = (_extend if depth else _begin)(trie, head, running, normalize)
-        depth += 1
-        if depth >= trie.shortest:
-            found = _collect(found, candidates)
-            candidates = _unfinished(candidates)
-        if depth == trie.depth:
+    found_codes_BK, found_scores_BK = np.full(shape, NO_CODE), np.full(shape, -np.inf, np.float32)
+    for depth in range(1, trie.depth + 1):
+        best = _choose(candidates, beams)
+        if (best.codes_BK != NO_CODE).any():
+            found_codes_BK, found_scores_BK = _merged(found_codes_BK, found_scores_BK, best)
+            if depth == trie.depth:
+                break
+            best = _choose(_unfinished(candidates), beams)
+        running = _hopeful(_followed(running, best), found_scores_BK[:, -1:])
+        if not (running.segments_BK != NOWHERE).any():
             break
-        running = _prune(running, candidates, beams)
-        running = _hopeful(running, found)
-        if not (running.nodes_BK != NOWHERE).any():
-            break
-        running = _read_on(trie, head, rows, running, depth, normalize)
+        running = search.read_on(running, depth)
+        candidates = search.extend(running)
+    found = BeamResult(torch.from_numpy(found_codes_BK), torch.from_numpy(found_scores_BK))
     check_finite(found.scores_BK)
     return found
 
@@ -237,16 +293,15 @@ def rank_atomic(
     check_input(model, input_ids_BT, attention_mask_BT, code_length=1, largest_token=trie.largest_token)
     head = Head(model)
     head.check_linear()
-    trie = trie.to(model.device)
     states_BD = last_states(head, input_ids_BT.to(model.device), attention_mask_BT.to(model.device))
     logits_BN = head.logits(states_BD, trie.first_tokens)
-    if normalize == "vocab":
-        normalizers_B = head.normalizers(states_BD)
-    else:
-        check_finite(normalizers_B := logits_BN.logsumexp(-1))
-    best_BK = _best(logits_BN, k)
-    check_finite(scores_BK := logits_BN.gather(1, best_BK) - normalizers_B[:, None])
-    return _ranked(trie.codes_S.take(best_BK + 1).long(), scores_BK)
+    normalizers_B = head.normalizers(states_BD) if normalize == "vocab" else logits_BN.logsumexp(-1)
+    check_finite(normalizers_B)
+    logits_BK, best_BK = _best(logits_BN, k)
+    scores_BK = logits_BK - normalizers_B[:, None].cpu().numpy()
+    check_finite(torch.from_numpy(scores_BK))
+    codes_BK, scores_BK = _ranked(trie.segments.codes_G.take(best_BK + 1), scores_BK)
+    return BeamResult(torch.from_numpy(codes_BK), torch.from_numpy(scores_BK))
 
 
 def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, Tensor]:
@@ -339,223 +394,232 @@ def check_normalize(normalize: str) -> None:
         raise InputError(f"normalize is {normalize!r}. Allowed are {', '.join(get_args(Normalize))}.")
 
 
-def _roots(head: Head, rows: _Rows, normalize: Normalize) -> _Prefixes:
-    """One empty prefix for each query: a chain of one node, the root, whose token the prompt stands for."""
-    states_BKD = rows.prefill()
-    nodes_BK = torch.full(states_BKD.shape[:2], ROOT, device=states_BKD.device)
-    zeros_BK = torch.zeros(nodes_BK.shape, device=nodes_BK.device)
+def _roots(batch: int) -> _Prefixes:
+    """One empty prefix for each query, of which the model has read nothing but the prompt."""
+    nothing_BK = np.zeros((batch, 1), np.int64)
     return _Prefixes(
-        scores_BK=zeros_BK,
-        nodes_BK=nodes_BK,
-        chains_BKJ=zeros_BK[..., None],
-        places_BK=torch.zeros_like(nodes_BK),
-        read_BK=torch.ones_like(nodes_BK),
-        states_BKD=states_BKD,
-        normalizers_BK=head.normalizers(states_BKD[:, 0])[:, None] if normalize == "vocab" else zeros_BK,
-        seen_BKS=rows.mask_BT[:, None],
+        scores_BK=np.zeros((batch, 1), np.float32),
+        segments_BK=nothing_BK,
+        places_BK=nothing_BK,
+        numbers_BK=nothing_BK,
+        seen_BKS=np.zeros((batch, 1, 0), bool),
     )
 
 
-def _begin(trie: TokenTrie, head: Head, running: _Prefixes, normalize: Normalize) -> _Candidates:
-    """Score the first tokens, which are the same for all queries: the root's children, nodes 1 to C."""
-    count = trie.first_count
-    logits_BC = head.logits(running.states_BKD[:, 0], trie.first_tokens)
-    normalizers_B1 = running.normalizers_BK if normalize == "vocab" else logits_BC.logsumexp(-1, keepdim=True)
-    nodes_C = torch.arange(1, count + 1, device=logits_BC.device)
-    return _Candidates(
+def _begin(trie: TokenTrie, head: Head, states_BD: Tensor, normalize: Normalize) -> _Candidates:
+    """Score the first tokens, which are the same for all queries: those of the root's children, 1 to C."""
+    logits_BC = head.logits(states_BD, trie.first_tokens)
+    normalizers_B = head.normalizers(states_BD) if normalize == "vocab" else logits_BC.logsumexp(-1)
+    check_finite(normalizers_B)
+    segments_n = np.arange(1, trie.first_count + 1)
+    roots_n = places_n = np.zeros_like(segments_n)
+    codes_n = _codes(trie.segments, segments_n, places_n)
+    normalizers_B1 = normalizers_B[:, None].cpu().numpy()
+    return _Candidates(logits_BC, normalizers_B1, np.zeros((1, 1), np.int64), segments_n, places_n, codes_n, roots_n)
+
+
+class _Search:
+    """The steps of one search behind the first tokens: have the model read, and score what may follow."""
+
+    def __init__(self, segments: Segments, head: Head, rows: _Rows, normalize: Normalize) -> None:
+        self._segments = segments
+        self._head = head
+        self._rows = rows
+        self._normalize = normalize
+        self._said = _Said()
+
+    def extend(self, running: _Prefixes) -> _Candidates:
+        """Score every allowed extension of the running prefixes."""
+        edges = self._segments.edges(running.segments_BK.ravel(), running.places_BK.ravel())
+        numbers_n = running.numbers_BK.take(edges.prefixes_n)
+        # Under ``allowed`` a token without an alternative is certain.
+        logs_n = self._said.only_n.take(numbers_n) if self._normalize == "vocab" else np.zeros(len(numbers_n), "f4")
+        if len(chosen_m := np.flatnonzero(edges.places_n == 0)):
+            numbers_m, prefixes_m = numbers_n.take(chosen_m), edges.prefixes_n.take(chosen_m)
+            logs_n[chosen_m] = self._choices(numbers_m, prefixes_m, edges.segments_n.take(chosen_m))
+        scores_n = running.scores_BK.take(edges.prefixes_n) + logs_n
+        counts_B = edges.degrees_R.reshape(running.scores_BK.shape).sum(1)
+        scores_BC = np.full((len(counts_B), counts_B.max()), -np.inf, np.float32)
+        scores_BC[_first(counts_B)] = scores_n
+        return _Candidates(
+            scores_BC=torch.from_numpy(scores_BC),
+            normalizers_B1=np.zeros((1, 1), np.float32),
+            offsets_B1=(counts_B.cumsum() - counts_B)[:, None],
+            segments_n=edges.segments_n,
+            places_n=edges.places_n,
+            codes_n=_codes(self._segments, edges.segments_n, edges.places_n),
+            prefixes_n=edges.prefixes_n,
+        )
+
+    def _choices(self, numbers_m: Array, prefixes_m: Array, segments_m: Array) -> Array:
+        """Log p ``[m]`` of the first tokens of segments, each after a token that was read, of a prefix."""
+        begins_m = np.append(True, prefixes_m[1:] != prefixes_m[:-1])
+        starts_P, places_m = np.flatnonzero(begins_m), begins_m.cumsum() - 1
+        numbers_P = numbers_m.take(starts_P)
+        # Beams allow much the same tokens: one product with all costs less than copies of each beam's rows.
+        tokens_A, letters_m = _distinct(self._segments.tokens_S.take(self._segments.starts_G.take(segments_m)))
+        states_PD = self._said.states(numbers_P)
+        logits_PA = self._head.logits(states_PD, _on(tokens_A, states_PD)).cpu().numpy()
+        logits_m = logits_PA.take(places_m * len(tokens_A) + letters_m)
+        if self._normalize == "vocab":
+            normalizers_P = self._said.normalizers_n.take(numbers_P)
+        else:
+            largest_P = np.maximum.reduceat(logits_m, starts_P)
+            parts_m = np.exp(logits_m - largest_P.take(places_m))
+            normalizers_P = largest_P + np.log(np.add.reduceat(parts_m, starts_P))
+            check_finite(torch.from_numpy(normalizers_P))
         # Two products give the two, and rounding must not make a probability larger than 1.
-        scores_BC=(logits_BC - normalizers_B1).clamp(max=0),
-        nodes_BC=nodes_C.expand_as(logits_BC),
-        codes_BC=trie.codes_S[1 : count + 1].long().expand_as(logits_BC),
-        prefixes_BC=torch.zeros_like(nodes_C).expand_as(logits_BC),
+        return np.minimum(logits_m - normalizers_P.take(places_m), 0)
+
+    def read_on(self, running: _Prefixes, depth: int) -> _Prefixes:
+        """Have the model read the segments that prefixes have just entered; of the rest all is known."""
+        (batch, beams), segments = running.scores_BK.shape, self._segments
+        inside_R = segments.lengths_G.take(running.segments_BK).ravel()
+        whole_R = segments.codes_G.take(running.segments_BK).ravel() >= 0
+        # After a code nothing is asked, and under ``allowed`` nothing once it is certain.
+        unread_R = whole_R * (inside_R if self._normalize == "allowed" else 1)
+        lengths_R = np.where(running.places_BK.ravel() == 0, inside_R - unread_R, 0)
+        prefixes_n, places_n = np.arange(batch * beams).repeat(lengths_R), counted(lengths_R)
+        if not len(prefixes_n):
+            return running
+        nodes_n = segments.starts_G.take(running.segments_BK).take(prefixes_n) + places_n
+
+        # Queries read different numbers of tokens: each row holds its own, one after another, and padding behind them.
+        real_BQ = _first(lengths_R.reshape(batch, beams).sum(1))
+        tokens_BQ, places_BQ, prefixes_BQ = np.zeros((3, *real_BQ.shape), np.int64)
+        tokens_BQ[real_BQ], places_BQ[real_BQ] = segments.tokens_S.take(nodes_n), places_n
+        # Padding sees what the first prefix sees, and padding: with nothing to see, its attention would be no number.
+        prefixes_BQ[real_BQ] = prefixes_n
+        owners_BQ = np.where(real_BQ, prefixes_BQ, NOWHERE)
+        same_BQQ = owners_BQ[:, :, None] == owners_BQ[:, None]
+        same_BQQ &= places_BQ[:, :, None] >= places_BQ[:, None]
+        before_BQS = _of_prefixes(running.seen_BKS, prefixes_BQ)
+        seen_BQS = np.concatenate([before_BQS, same_BQQ], axis=2)
+        states_BQD = self._rows.read(tokens_BQ, depth - 1 + places_BQ, seen_BQS)
+
+        states_nD = states_BQD.flatten(0, 1)
+        if len(states_nD) > len(prefixes_n):
+            states_nD = states_nD.index_select(0, _on(np.flatnonzero(real_BQ), states_nD))
+        numbers_R = self._said.count + lengths_R.cumsum() - lengths_R
+        self._add(states_nD, nodes_n, places_n + 1 < inside_R.take(prefixes_n))
+        numbers_BK = np.where(lengths_R > 0, numbers_R, running.numbers_BK.ravel()).reshape(batch, beams)
+        own_BKQ = owners_BQ[:, None] == np.arange(batch * beams).reshape(batch, beams, 1)
+        return replace(running, numbers_BK=numbers_BK, seen_BKS=np.concatenate([running.seen_BKS, own_BKQ], axis=2))
+
+    def _add(self, states_nD: Tensor, nodes_n: Array, goes_on_n: Array) -> None:
+        """Keep what the model says after some nodes; some of them go on in their segment."""
+        normalizers_n, only_n = np.zeros((2, len(nodes_n)), np.float32)
+        if self._normalize == "vocab":
+            normalizers_n = self._head.normalizers(states_nD).cpu().numpy()
+        choice_n = ~goes_on_n
+        if not choice_n.all():
+            if self._normalize == "vocab":
+                alone_m = np.flatnonzero(goes_on_n)
+                tokens_m = self._segments.tokens_S.take(nodes_n.take(alone_m) + 1)
+                states_mD = states_nD.index_select(0, _on(alone_m, states_nD))
+                logits_m = self._head.own_logits(states_mD, _on(tokens_m, states_mD)).cpu().numpy()
+                only_n[alone_m] = np.minimum(logits_m - normalizers_n.take(alone_m), 0)
+            states_nD = states_nD.index_select(0, _on(np.flatnonzero(choice_n), states_nD))
+        self._said.add(states_nD, choice_n, normalizers_n, only_n)
+
+
+def _choose(candidates: _Candidates, width: int) -> _Chosen:
+    """The K best candidates, or all when there are fewer."""
+    scores_BK, at_BK = _best(candidates.scores_BC, width)
+    there_BK = scores_BK > -np.inf
+    at_BK = np.where(there_BK, candidates.offsets_B1 + at_BK, 0)
+    return _Chosen(
+        scores_BK=np.minimum(scores_BK - candidates.normalizers_B1, 0),
+        segments_BK=np.where(there_BK, candidates.segments_n.take(at_BK), NOWHERE),
+        places_BK=candidates.places_n.take(at_BK),
+        codes_BK=np.where(there_BK, candidates.codes_n.take(at_BK), NO_CODE),
+        prefixes_BK=candidates.prefixes_n.take(at_BK),
     )
-
-
-def _judged(
-    trie: TokenTrie, head: Head, states_nD: Tensor, nodes_n: Tensor, normalize: Normalize
-) -> tuple[Tensor, Tensor]:
-    """Normalisers ``[n]`` of the states after some nodes, and log p ``[n]`` of the nodes' only children."""
-    if normalize == "allowed":
-        # A token without an alternative is certain.
-        certain_n = torch.zeros(len(nodes_n), device=nodes_n.device)
-        return certain_n, certain_n
-    normalizers_n = head.normalizers(states_nD)
-    logits_n = head.own_logits(states_nD, trie.tokens_S.take(trie.first_child(nodes_n)).long())
-    return normalizers_n, (logits_n - normalizers_n).clamp(max=0)
-
-
-def _extend(trie: TokenTrie, head: Head, running: _Prefixes, normalize: Normalize) -> _Candidates:
-    """Score every allowed extension of the running prefixes."""
-    edges = trie.edges(running.nodes_BK)
-    at_BC = edges.parents
-    sure_BK = running.chains_BKJ.gather(2, running.places_BK[..., None])[..., 0]
-    scores_BC = sure_BK.gather(1, at_BC)
-    if (choice_BC := edges.real & ~edges.alone).any():
-        scores_BC = torch.where(edges.alone, scores_BC, _choices(head, running, edges, choice_BC, normalize))
-    return _Candidates(
-        scores_BC=(running.scores_BK.gather(1, at_BC) + scores_BC).masked_fill(~edges.real, -torch.inf),
-        nodes_BC=edges.nodes,
-        codes_BC=trie.codes_S.take(edges.nodes).long(),
-        prefixes_BC=at_BC,
-    )
-
-
-def _choices(head: Head, running: _Prefixes, edges: Edges, choice_BC: Tensor, normalize: Normalize) -> Tensor:
-    """Log p ``[B, C]`` of the edges out of nodes with a choice; anything elsewhere."""
-    # Beams allow much the same tokens: one product with all of them costs less than to copy the rows of each beam's.
-    tokens_A, letters_BC = _distinct(edges.tokens.masked_fill(~choice_BC, 0))
-    logits_BL = head.logits(running.states_BKD.flatten(0, 1), tokens_A).view(len(running.nodes_BK), -1)
-    logits_BC = logits_BL.gather(1, edges.parents * len(tokens_A) + letters_BC)
-    if normalize == "vocab":
-        return (logits_BC - running.normalizers_BK.gather(1, edges.parents)).clamp(max=0)
-    logits_BC = logits_BC.masked_fill(~edges.real, -torch.inf)
-    none_BK = torch.full_like(running.scores_BK, -torch.inf)
-    largest_BK = none_BK.scatter_reduce(1, edges.parents, logits_BC, "amax").clamp(min=torch.finfo().min)
-    parts_BC = (logits_BC - largest_BK.gather(1, edges.parents)).exp()
-    sums_BK = torch.zeros_like(none_BK).scatter_add(1, edges.parents, parts_BC)
-    normalizers_BK = largest_BK + sums_BK.clamp(min=1).log()
-    check_finite(normalizers_BK)
-    return logits_BC - normalizers_BK.gather(1, edges.parents)
-
-
-def _distinct(tokens: Tensor) -> tuple[Tensor, Tensor]:
-    """The distinct tokens ``[A]``, ascending, and the place of each given one among them; ``unique`` would sort."""
-    there_V = torch.zeros(int(tokens.max()) + 1, dtype=torch.bool, device=tokens.device)
-    there_V.index_fill_(0, tokens.flatten(), True)
-    distinct_A = there_V.nonzero()[:, 0]
-    places_V = torch.empty(len(there_V), dtype=torch.int64, device=tokens.device)
-    places_V.index_copy_(0, distinct_A, torch.arange(len(distinct_A), device=tokens.device))
-    return distinct_A, places_V.take(tokens)
-
-
-def _collect(found: BeamResult, candidates: _Candidates) -> BeamResult:
-    """Merge the whole codes among the K best candidates into the K best results."""
-    width = found.codes_BK.shape[1]
-    best_BK = _best(candidates.scores_BC, min(width, candidates.scores_BC.shape[1]))
-    new_codes_BK = candidates.codes_BC.gather(1, best_BK)
-    new_scores_BK = candidates.scores_BC.gather(1, best_BK).masked_fill(new_codes_BK == NO_CODE, -torch.inf)
-    codes = torch.cat([found.codes_BK, new_codes_BK], dim=1)
-    scores = torch.cat([found.scores_BK, new_scores_BK], dim=1)
-    best = _ranked(codes, scores)
-    return BeamResult(best.codes_BK[:, :width], best.scores_BK[:, :width])
-
-
-def _ranked(codes: Tensor, scores: Tensor) -> BeamResult:
-    """By score, equal scores by code: two stable sorts."""
-    by_code = codes.argsort(dim=1, stable=True)
-    codes, scores = codes.gather(1, by_code), scores.gather(1, by_code)
-    by_score = scores.argsort(dim=1, descending=True, stable=True)
-    return BeamResult(codes.gather(1, by_score), scores.gather(1, by_score))
 
 
 def _unfinished(candidates: _Candidates) -> _Candidates:
     """The candidates that are no whole codes; the others become padding."""
-    return replace(candidates, scores_BC=candidates.scores_BC.masked_fill(candidates.codes_BC != NO_CODE, -torch.inf))
+    at_BC = candidates.offsets_B1 + np.arange(candidates.scores_BC.shape[1])
+    whole_BC = _on(candidates.codes_n.take(at_BC, mode="clip") != NO_CODE, candidates.scores_BC)
+    return replace(candidates, scores_BC=candidates.scores_BC.masked_fill(whole_BC, -torch.inf))
 
 
-def _prune(running: _Prefixes, candidates: _Candidates, width: int) -> _Prefixes:
-    """The K best candidates, each with what the model said of the prefix it extends."""
-    best_BK = _best(candidates.scores_BC, min(width, candidates.scores_BC.shape[1]))
-    scores_BK = candidates.scores_BC.gather(1, best_BK)
-    first_B1 = running.nodes_BK.shape[1] * torch.arange(len(best_BK), device=best_BK.device)[:, None]
-    parents_R = (first_B1 + candidates.prefixes_BC.gather(1, best_BK)).flatten()
+def _merged(codes_BK: Array, scores_BK: Array, best: _Chosen) -> tuple[Array, Array]:
+    """The K best of the results so far and of the whole codes among the best candidates."""
+    new_BK = np.where(best.codes_BK == NO_CODE, np.float32(-np.inf), best.scores_BK)
+    ranked = _ranked(np.concatenate([codes_BK, best.codes_BK], axis=1), np.concatenate([scores_BK, new_BK], axis=1))
+    codes_BK, scores_BK = (each[:, : codes_BK.shape[1]] for each in ranked)
+    return codes_BK, scores_BK
 
-    def inherited(values: Tensor) -> Tensor:
-        return values.flatten(0, 1).index_select(0, parents_R).view(*best_BK.shape, *values.shape[2:])
 
+def _followed(running: _Prefixes, best: _Chosen) -> _Prefixes:
+    """The prefixes that run on, each a token further than the one it extends."""
     return _Prefixes(
-        scores_BK=scores_BK,
-        nodes_BK=candidates.nodes_BC.gather(1, best_BK).masked_fill(scores_BK == -torch.inf, NOWHERE),
-        chains_BKJ=inherited(running.chains_BKJ),
-        places_BK=inherited(running.places_BK) + 1,
-        read_BK=inherited(running.read_BK),
-        states_BKD=inherited(running.states_BKD),
-        normalizers_BK=inherited(running.normalizers_BK),
-        seen_BKS=inherited(running.seen_BKS),
+        scores_BK=best.scores_BK,
+        segments_BK=best.segments_BK,
+        places_BK=best.places_BK,
+        numbers_BK=running.numbers_BK.take(best.prefixes_BK) + 1,
+        seen_BKS=_of_prefixes(running.seen_BKS, best.prefixes_BK),
     )
 
 
-def _hopeful(running: _Prefixes, found: BeamResult) -> _Prefixes:
+def _hopeful(running: _Prefixes, worst_B1: Array) -> _Prefixes:
     """The prefixes that can still enter the K best results; of the others nothing needs to be read."""
     # Log p is never positive, so a prefix only loses. At equal scores it may still enter by its code's position.
-    gone_BK = running.scores_BK < found.scores_BK[:, -1:]
+    gone_BK = running.scores_BK < worst_B1
     return replace(
         running,
-        scores_BK=running.scores_BK.masked_fill(gone_BK, -torch.inf),
-        nodes_BK=running.nodes_BK.masked_fill(gone_BK, NOWHERE),
+        scores_BK=np.where(gone_BK, np.float32(-np.inf), running.scores_BK),
+        segments_BK=np.where(gone_BK, NOWHERE, running.segments_BK),
     )
 
 
-def _read_on(
-    trie: TokenTrie, head: Head, rows: _Rows, running: _Prefixes, depth: int, normalize: Normalize
-) -> _Prefixes:
-    """Have the model read the chains that begin where prefixes have just made a choice; of the rest all is known."""
-    batch, beams, seen = running.seen_BKS.shape
-    passed_BK = running.places_BK == running.read_BK
-    nodes_BKJ = trie.chains(running.nodes_BK.masked_fill(~passed_BK, NOWHERE))
-    lengths_BK = (nodes_BKJ != NOWHERE).sum(-1)
-    needed_BK = begins_BK = lengths_BK > 0
-    if normalize == "allowed":
-        # Nothing is left to be said below a chain that ends in a whole code.
-        ends_BK = nodes_BKJ.gather(2, (lengths_BK - 1).clamp(min=0)[..., None])[..., 0]
-        needed_BK = begins_BK & (trie.degrees(ends_BK) > 1)
-    longest = nodes_BKJ.shape[2]
-    kept_BKJ = F.pad(running.chains_BKJ, (0, max(0, longest - running.chains_BKJ.shape[2])))
-    running = replace(
-        running,
-        chains_BKJ=kept_BKJ.masked_fill(begins_BK[..., None], 0),
-        places_BK=running.places_BK.masked_fill(passed_BK, 0),
-        read_BK=torch.where(begins_BK, lengths_BK, running.read_BK),
-    )
-
-    # Queries read different numbers of nodes: each row holds its own, one after another, and padding behind them.
-    wanted_BL = ((nodes_BKJ != NOWHERE) & needed_BK[..., None]).flatten(1)
-    count = int(wanted_BL.sum(-1).max())
-    if not count:
-        return running
-    packed_BQ = wanted_BL.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, :count]
-    real_BQ = wanted_BL.gather(1, packed_BQ)
-    nodes_BQ = nodes_BKJ.flatten(1).gather(1, packed_BQ).masked_fill(~real_BQ, ROOT)
-    beams_BQ, places_BQ = packed_BQ // longest, packed_BQ % longest
-    same_BQQ = (beams_BQ[:, :, None] == beams_BQ[:, None]) & (places_BQ[:, :, None] >= places_BQ[:, None])
-    firsts_B1 = beams * torch.arange(batch, device=beams_BQ.device)[:, None]
-    before_BQS = (
-        running.seen_BKS.flatten(0, 1).index_select(0, (firsts_B1 + beams_BQ).flatten()).view(batch, count, seen)
-    )
-    states_BQD = rows.read(
-        trie.tokens_S.take(nodes_BQ).long().clamp(min=0),
-        depth - 1 + places_BQ,
-        # Padding is on the chain of some beam too, so nothing is without a token to see.
-        torch.cat([before_BQS, same_BQQ], dim=2),
-    )
-
-    read_n = real_BQ.flatten().nonzero()[:, 0]
-    beams_n = (read_n // count) * beams + beams_BQ.take(read_n)
-    places_n, states_nD = places_BQ.take(read_n), states_BQD.flatten(0, 1).index_select(0, read_n)
-    normalizers_n, chain_n = _judged(trie, head, states_nD, nodes_BQ.take(read_n), normalize)
-    ends_n = (places_n + 1 == lengths_BK.take(beams_n)).nonzero()[:, 0]
-    at_ends = beams_n[ends_n]
-    own_BKQ = (beams_BQ[:, None] == torch.arange(beams, device=beams_BQ.device)[:, None]) & real_BQ[:, None]
-    running.chains_BKJ.view(-1).index_copy_(0, beams_n * running.chains_BKJ.shape[2] + places_n, chain_n)
-    running.states_BKD.flatten(0, 1).index_copy_(0, at_ends, states_nD[ends_n])
-    running.normalizers_BK.view(-1).index_copy_(0, at_ends, normalizers_n[ends_n])
-    return replace(running, seen_BKS=torch.cat([running.seen_BKS, own_BKQ], dim=2))
+def _codes(segments: Segments, segments_n: Array, places_n: Array) -> Array:
+    """The codes that end at nodes."""
+    return np.where(places_n + 1 == segments.lengths_G.take(segments_n), segments.codes_G.take(segments_n), NO_CODE)
 
 
-def _best(scores_BC: Tensor, k: int) -> Tensor:
-    """Places ``[B, k]`` of the k best, best first, equal scores in the order of their places.
+def _distinct(tokens_m: Array) -> tuple[Array, Array]:
+    """The distinct tokens ``[A]``, ascending, and the place of each given one among them; ``unique`` would sort."""
+    there_V = np.zeros(int(tokens_m.max()) + 1, bool)
+    there_V[tokens_m] = True
+    distinct_A = np.flatnonzero(there_V)
+    places_V = np.empty(len(there_V), np.int64)
+    places_V[distinct_A] = np.arange(len(distinct_A))
+    return distinct_A, places_V.take(tokens_m)
 
-    ``topk`` promises no order among equals, and a stable sort of all candidates costs many times more.
-    """
-    values_Bk1, places_Bk1 = scores_BC.topk(min(k + 1, scores_BC.shape[1]))
-    tied_B = (values_Bk1[:, k - 1] == values_Bk1[:, -1]) & (values_Bk1[:, -1] > -torch.inf)
-    places_Bk = places_Bk1[:, :k].sort(dim=1).values
-    if k < scores_BC.shape[1] and tied_B.any():
-        # Equals on both sides of the border: which ones are in is up to their places too.
-        threshold_B1 = values_Bk1[:, k - 1, None]
-        above_BC, equal_BC = scores_BC > threshold_B1, scores_BC == threshold_B1
-        room_B1 = k - above_BC.sum(-1, keepdim=True)
-        chosen_BC = above_BC | (equal_BC & (equal_BC.cumsum(-1) <= room_B1))
-        places_Bk = chosen_BC.nonzero()[:, 1].view(-1, k)
-    order_Bk = scores_BC.gather(1, places_Bk).argsort(dim=1, descending=True, stable=True)
-    return places_Bk.gather(1, order_Bk)
+
+def _first(counts_B: Array) -> Array:
+    """``[B, Q]`` bool: true in the first places of each row, so many; Q is the largest count."""
+    return np.arange(counts_B.max()) < counts_B[:, None]
+
+
+def _of_prefixes(values_BKS: Array, prefixes: Array) -> Array:
+    """What belongs to these prefixes of all ``R``: ``[*, S]``."""
+    batch, beams, size = values_BKS.shape
+    return values_BKS.reshape(batch * beams, size).take(prefixes, axis=0)
+
+
+def _best(scores_BC: Tensor, k: int) -> tuple[Array, Array]:
+    """The k best scores, or all when there are fewer, best first, and their places; equal scores in the order of their
+    places."""
+    # ``topk`` promises no order among equals, and a stable sort of all candidates costs many times more.
+    width = scores_BC.shape[1]
+    values, places = (part.cpu().numpy() for part in scores_BC.topk(min(k + 1, width)))
+    tied_B = ((values[:, 1:] == values[:, :-1]) & (values[:, 1:] > -np.inf)).any(1)
+    if tied_B.any():
+        rows = np.flatnonzero(tied_B)
+        sorted_rows = scores_BC[_on(rows, scores_BC)].sort(dim=1, descending=True, stable=True)
+        places[rows] = sorted_rows.indices[:, : places.shape[1]].cpu().numpy()
+    return values[:, :k], places[:, :k]
+
+
+def _ranked(codes: Array, scores: Array) -> tuple[Array, Array]:
+    """By score, equal scores by code."""
+    order = np.lexsort((codes, -scores), axis=-1)
+    return np.take_along_axis(codes, order, 1), np.take_along_axis(scores, order, 1)
+
+
+def _on(array: Array, beside: Tensor) -> Tensor:
+    """The array as a tensor on the device of another; on the CPU without a copy."""
+    return torch.from_numpy(array).to(beside.device)

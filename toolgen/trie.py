@@ -1,24 +1,30 @@
 """The trie of all codes, as arrays: which tokens may follow a prefix. Knows token ids, never tools, text or models.
 
-Legend: ``S`` nodes (also called states), ``N`` codes, ``D`` tokens of the longest code, ``W`` children of the widest
-node asked for, ``B`` queries with ``K`` states each and ``C`` edges in all, ``J`` nodes of the longest chain; ``*`` is
-any shape, the same for all arrays of a call.
+Legend: ``S`` nodes (also called states), ``G`` segments, ``N`` codes, ``D`` tokens of the longest code, ``W`` children
+of the widest node asked for, ``R`` prefixes of a search, ``n`` edges out of all of them; ``*`` is any shape, the same
+for all arrays of a call.
 
-Nodes are numbered level by level and, within a level, in the order of their prefixes, so the children of a node are
-consecutive nodes in ascending order of token. An edge is therefore named by the node that it enters, and compressed
-rows need no column of targets: three arrays of ``int32`` hold everything, 12 bytes a node.
+Most nodes have one child: after a few tokens a code is told apart from all others, and the rest of it is certain. So
+nodes lie in segments, runs without a choice, and only segments have children and codes (a radix tree): four bytes a
+node, twelve a segment. Segments are numbered level by level and, within a level, in the order of their prefixes, so the
+children of a segment are consecutive segments in ascending order of their first tokens, and compressed rows need no
+column of targets. A node is its place among the tokens of all segments, one segment after another.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from toolgen.errors import InputError
+
+Array = NDArray[Any]
 
 ROOT = 0
 NOWHERE = -1
@@ -27,21 +33,56 @@ NOWHERE = -1
 
 @dataclass(frozen=True, eq=False)
 class Edges:
-    """All edges out of the K states of each query, ``[B, C]`` int64: by state, then by token; padding at the end.
+    """All edges out of R prefixes: by prefix, then by token.
 
     Attributes:
-        tokens: The token on each edge, -1 in padding.
-        nodes: The node it leads to, ``ROOT`` in padding.
-        parents: Which of the K states it leaves.
-        real: False in padding.
-        alone: Whether it is the only edge out of its state; anything in padding.
+        prefixes_n: The prefix that an edge leaves.
+        segments_n: The segment of the node that it enters.
+        places_n: That node's place in its segment; 0 where there was a choice.
+        degrees_R: Edges out of each prefix.
     """
 
-    tokens: Tensor
-    nodes: Tensor
-    parents: Tensor
-    real: Tensor
-    alone: Tensor
+    prefixes_n: Array
+    segments_n: Array
+    places_n: Array
+    degrees_R: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Segments:
+    """A trie's arrays on the host, where a search keeps its books: thousands of numbers a step, which cost more to hand
+    to a device than to work out. A last segment has neither tokens nor children: it is what ``NOWHERE`` means here.
+
+    Attributes:
+        tokens_S: Tokens of all segments, one segment after another.
+        starts_G: Where in ``tokens_S`` a segment begins.
+        lengths_G: Tokens of a segment.
+        children_G: A segment's first child.
+        degrees_G: Children of a segment: none or several, but for the root.
+        codes_G: The code that ends with a segment, -1 where none does.
+    """
+
+    tokens_S: Array
+    starts_G: Array
+    lengths_G: Array
+    children_G: Array
+    degrees_G: Array
+    codes_G: Array
+
+    def edges(self, segments_R: Array, places_R: Array) -> Edges:
+        """All edges out of prefixes, each given by the segment that it is in and its place there."""
+        ended_R = places_R + 1 >= self.lengths_G.take(segments_R)
+        degrees_R = np.where(ended_R, self.degrees_G.take(segments_R), 1)
+        prefixes_n = np.arange(len(degrees_R)).repeat(degrees_R)
+        firsts_R = np.where(ended_R, self.children_G.take(segments_R), segments_R)
+        # Counted over all edges, less the count before the prefix: the first edge of each prefix has rank 0.
+        shifts_R = firsts_R - (degrees_R.cumsum() - degrees_R)
+        return Edges(
+            prefixes_n=prefixes_n,
+            segments_n=shifts_R.take(prefixes_n) + np.arange(len(prefixes_n)),
+            places_n=np.where(ended_R, 0, places_R + 1).take(prefixes_n),
+            degrees_R=degrees_R,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,25 +90,28 @@ class TokenTrie:
     """A trie over prefix-free codes. Immutable; every leaf is one code, every code one leaf.
 
     Attributes:
-        children_S1: ``[S + 1]`` int32. The children of node s are ``children_S1[s] .. children_S1[s + 1] - 1``.
         tokens_S: ``[S]`` int32, token on the edge into a node; -1 for the root, which is node 0.
-        codes_S: ``[S]`` int32, position of the code that ends at a node; -1 for inner nodes.
+        starts_G1: ``[G + 1]`` int32. Segment g has the nodes ``starts_G1[g] .. starts_G1[g + 1] - 1``; the first one is
+            the root alone.
+        children_G1: ``[G + 1]`` int32. Segment g has the children ``children_G1[g] .. children_G1[g + 1] - 1``.
+        codes_G: ``[G]`` int32, position of the code that ends with a segment; -1 where none does.
         depth: Tokens of the longest code.
         shortest: Tokens of the shortest code.
-        code_count: Codes that the numbering in ``codes_S`` counts; ``restrict`` keeps it.
+        code_count: Codes that the numbering in ``codes_G`` counts; ``restrict`` keeps it.
 
     Example:
         >>> trie = TokenTrie.from_codes([(7, 8), (7, 9), (5,)])
         >>> trie.allowed(torch.tensor([ROOT])).tolist()
         [[5, 7]]
         >>> state = trie.step(torch.tensor([ROOT]), torch.tensor([5]))
-        >>> trie.codes_S[state].tolist()
+        >>> trie.codes(state).tolist()
         [2]
     """
 
-    children_S1: Tensor
     tokens_S: Tensor
-    codes_S: Tensor
+    starts_G1: Tensor
+    children_G1: Tensor
+    codes_G: Tensor
     depth: int
     shortest: int
     code_count: int
@@ -83,30 +127,49 @@ class TokenTrie:
         Raises:
             InputError: There is no code, a code is empty, a token is no token id, or one code equals or begins another.
         """
-        codes_ND, lengths_N = _padded(sequences)
+        codes_ND = _padded(sequences)
+        return cls._build(codes_ND, np.arange(len(codes_ND)), len(codes_ND))
+
+    @classmethod
+    def _build(cls, codes_ND: Array, numbers_N: Array, code_count: int) -> "TokenTrie":
+        """The trie of these codes, padded with -1 on the right; ``numbers_N`` is what the caller calls them."""
         order_N = np.lexsort(codes_ND.T[::-1])
-        codes_DN, lengths_N = codes_ND[order_N].T, lengths_N[order_N]
+        codes_DN, numbers_N = codes_ND[order_N].T, numbers_N[order_N]
+        real_DN = codes_DN >= 0
+        lengths_N = real_DN.sum(0)
         # In sorted order a code opens a new node at every depth from its first difference to the code before it.
         new_DN = np.ones(codes_DN.shape, dtype=bool)
         new_DN[:, 1:] = np.logical_or.accumulate(codes_DN[:, 1:] != codes_DN[:, :-1], axis=0)
-        new_DN &= codes_DN >= 0
-        nodes_DN = np.cumsum(new_DN.ravel()).reshape(new_DN.shape)
-        parents_DN = np.vstack([np.full_like(nodes_DN[:1], ROOT), nodes_DN[:-1]])
-        size = int(nodes_DN[-1, -1]) + 1
-        degrees_S = np.bincount(parents_DN[new_DN], minlength=size)
+        new_DN &= real_DN
+        nodes_DN = np.cumsum(new_DN.ravel(), dtype=np.int32).reshape(new_DN.shape)
+        above_DN = np.vstack([np.full_like(nodes_DN[:1], ROOT), nodes_DN[:-1]])
         leaves_N = nodes_DN[lengths_N - 1, np.arange(len(lengths_N))]
-        _check_prefix_free(leaves_N, degrees_S, order_N)
+        degrees_S = np.bincount(above_DN[new_DN], minlength=int(nodes_DN[-1, -1]) + 1)
+        _check_prefix_free(leaves_N, degrees_S, numbers_N)
 
-        tokens_S = np.concatenate([[-1], codes_DN[new_DN]])
-        codes_S = np.full(size, -1)
-        codes_S[leaves_N] = order_N
+        # A node begins a segment where its parent has other children too, and under the root.
+        begins_DN = (degrees_S[above_DN] > 1) & real_DN
+        begins_DN[0] = True
+        heads_DN = np.maximum.accumulate(np.where(begins_DN, nodes_DN, 0), axis=0)
+        levels_DN = begins_DN.cumsum(axis=0, dtype=np.int32)
+        opens_DN = begins_DN & new_DN
+        depths_G, columns_G = opens_DN.nonzero()
+        order_G = np.lexsort((columns_G, levels_DN[opens_DN]))
+        segments_S = np.zeros(len(degrees_S), dtype=np.int32)
+        segments_S[nodes_DN[opens_DN][order_G]] = np.arange(1, len(order_G) + 1)
+        parents_G = segments_S[np.where(depths_G > 0, heads_DN[depths_G - 1, columns_G], ROOT)]
+        # So far only a segment's first node knows its segment; nodes are numbered by depth, which a stable sort keeps.
+        segments_S[1:] = segments_S[heads_DN[new_DN]]
+        codes_G = np.full(len(order_G) + 1, -1)
+        codes_G[segments_S[leaves_N]] = numbers_N
         return cls(
-            children_S1=_int32(1 + np.concatenate([[0], np.cumsum(degrees_S)])),
-            tokens_S=_int32(tokens_S),
-            codes_S=_int32(codes_S),
+            tokens_S=_int32(np.concatenate([[-1], codes_DN[new_DN]])[segments_S.argsort(kind="stable")]),
+            starts_G1=_int32(_before(np.bincount(segments_S))),
+            children_G1=_int32(1 + _before(np.bincount(parents_G, minlength=len(codes_G)))),
+            codes_G=_int32(codes_G),
             depth=len(codes_DN),
             shortest=int(lengths_N.min()),
-            code_count=len(order_N),
+            code_count=code_count,
         )
 
     @property
@@ -116,35 +179,25 @@ class TokenTrie:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the three arrays."""
-        return self.children_S1.nbytes + self.tokens_S.nbytes + self.codes_S.nbytes
+        """Bytes of the four arrays."""
+        return sum(array.nbytes for array in (self.tokens_S, self.starts_G1, self.children_G1, self.codes_G))
 
     @cached_property
     def leaf_count(self) -> int:
         """Codes that can be reached: ``code_count``, or fewer after ``restrict``."""
-        return int((self.codes_S >= 0).sum())
-
-    @cached_property
-    def first_tokens(self) -> slice | Tensor:
-        """The tokens that codes begin with, those of nodes 1 to ``first_count``: a slice where they lie together.
-
-        A slice takes a view of a model's rows, indices copy them.
-        """
-        tokens = self.tokens_S[1 : self.first_count + 1]
-        first, last = int(tokens[0]), int(tokens[-1])
-        return slice(first, last + 1) if last - first + 1 == len(tokens) else tokens.long()
+        return int((self.codes_G >= 0).sum())
 
     @cached_property
     def first_count(self) -> int:
-        """Children of the root."""
-        return int(self.children_S1[1]) - 1
+        """Tokens that codes begin with, those of segments 1 to ``first_count``."""
+        return int(self.children_G1[1]) - 1
 
     @cached_property
-    def single_S(self) -> Tensor:
-        """``[S + 1]`` bool: whether a node has one child and that is no leaf; the last stands for ``NOWHERE``."""
-        only_S = self.children_S1.diff() == 1
-        child_S = self.children_S1[:-1].clamp(max=self.size - 1).long()
-        return torch.nn.functional.pad(only_S & (self.codes_S[child_S] < 0), (0, 1))
+    def first_tokens(self) -> slice | Tensor:
+        """These tokens: a slice where they lie together. A slice takes a view of a model's rows, indices copy them."""
+        tokens = self.tokens_S[self.starts_G1[1 : self.first_count + 1].long()]
+        first, last = int(tokens[0]), int(tokens[-1])
+        return slice(first, last + 1) if last - first + 1 == len(tokens) else tokens.long()
 
     @cached_property
     def largest_token(self) -> int:
@@ -152,18 +205,28 @@ class TokenTrie:
         return int(self.tokens_S.max())
 
     @cached_property
-    def widest(self) -> int:
-        """Children of the node that has most."""
-        return int(self.children_S1.diff().max())
+    def segments(self) -> Segments:
+        """The arrays on the host."""
+        starts_G1, children_G1 = self.starts_G1.cpu().numpy(), self.children_G1.cpu().numpy()
+        return Segments(
+            tokens_S=self.tokens_S.cpu().numpy(),
+            starts_G=starts_G1,
+            lengths_G=np.append(np.diff(starts_G1), 0),
+            children_G=children_G1,
+            degrees_G=np.append(np.diff(children_G1), 0),
+            codes_G=np.append(self.codes_G.cpu().numpy(), -1),
+        )
 
     def degrees(self, states: Tensor) -> Tensor:
         """Number of edges out of each state, ``[*]`` int64; none out of ``NOWHERE`` and leaves."""
-        at = states.clamp(min=ROOT)
-        return torch.where(states >= ROOT, self.children_S1.take(at + 1) - self.children_S1.take(at), 0).long()
+        segments, ended = self._at(states)
+        branches = self.children_G1.take(segments + 1) - self.children_G1.take(segments)
+        return torch.where(states >= ROOT, torch.where(ended, branches, 1), 0).long()
 
-    def first_child(self, states: Tensor) -> Tensor:
-        """The child by the smallest token of each state, ``[*]`` int64; the states must have children."""
-        return self.children_S1.take(states).long()
+    def codes(self, states: Tensor) -> Tensor:
+        """Position of the code that each state is the end of, ``[*]`` int64; -1 where it is the end of none."""
+        segments, ended = self._at(states)
+        return torch.where(ended & (states >= ROOT), self.codes_G.take(segments), -1).long()
 
     def allowed(self, states: Tensor) -> Tensor:
         """The tokens that may follow each state.
@@ -174,40 +237,13 @@ class TokenTrie:
         Returns:
             ``[*, W]`` int64, ascending, padded with -1 to W, the most children of any of these states (at least 1).
         """
+        segments, ended = self._at(states)
         degrees = self.degrees(states)
         places = torch.arange(max(1, int(degrees.max())), device=states.device)
         real = places < degrees[..., None]
-        nodes = torch.where(real, self.first_child(states.clamp(min=ROOT))[..., None] + places, ROOT)
-        return self.tokens_S.take(nodes).long()
-
-    def edges(self, states_BK: Tensor) -> Edges:
-        """All edges out of ``[B, K]`` states, gathered for each query."""
-        degrees_BK = self.degrees(states_BK)
-        ends_BK = degrees_BK.cumsum(1)
-        count = max(1, int(ends_BK[:, -1].max()))
-        places_BC = torch.arange(count, device=states_BK.device).expand(len(states_BK), -1)
-        real_BC = places_BC < ends_BK[:, -1:]
-        # The edge at a place leaves the state before which as many others have ended as end at or before that place.
-        ended_BC1 = torch.zeros(len(states_BK), count + 1, dtype=torch.int64, device=states_BK.device)
-        ended_BC1.scatter_add_(1, ends_BK, torch.ones_like(ends_BK))
-        parents_BC = ended_BC1[:, :count].cumsum(1).clamp(max=states_BK.shape[1] - 1)
-        before_BK = self.first_child(states_BK.clamp(min=ROOT)) - (ends_BK - degrees_BK)
-        nodes_BC = torch.where(real_BC, before_BK.gather(1, parents_BC) + places_BC, ROOT)
-        alone_BC = (degrees_BK == 1).gather(1, parents_BC)
-        return Edges(self.tokens_S.take(nodes_BC).long(), nodes_BC, parents_BC, real_BC, alone_BC)
-
-    def chains(self, states: Tensor) -> Tensor:
-        """From each state down to where there is a choice, or to the last node before a whole code.
-
-        Returns:
-            ``[*, J]`` int64 nodes, the state first, padded with ``NOWHERE``; nothing else for leaves.
-        """
-        nodes = states.masked_fill(self.codes_S.take(states.clamp(min=ROOT)) >= 0, NOWHERE)
-        found = [nodes]
-        while (goes_on := self.single_S.take(nodes)).any():
-            nodes = torch.where(goes_on, self.first_child(nodes), NOWHERE)
-            found.append(nodes)
-        return torch.stack(found, dim=-1)
+        branches = torch.where(real, self.children_G1.take(segments)[..., None] + places, 0)
+        nodes = torch.where(ended[..., None], self.starts_G1.take(branches), states[..., None] + 1)
+        return self.tokens_S.take(torch.where(real, nodes, ROOT)).long()
 
     def step(self, states: Tensor, tokens: Tensor) -> Tensor:
         """Follow one token from each state, by bisection among the children.
@@ -219,16 +255,19 @@ class TokenTrie:
         Returns:
             ``[*]`` int64: the child that the token leads to, ``NOWHERE`` where it is not allowed.
         """
-        at = states.clamp(min=ROOT)
-        low = self.children_S1[at].long()
-        end = torch.where(states >= ROOT, self.children_S1[at + 1].long(), low)
-        high = end
-        for _ in range(self.widest.bit_length()):
+        segments, ended = self._at(states)
+        low, end = self.children_G1.take(segments).long(), self.children_G1.take(segments + 1).long()
+        high, last = end, len(self.codes_G) - 1
+        for _ in range(int(self.children_G1.diff().max()).bit_length()):
             middle = (low + high) // 2
-            before = (low < high) & (self.tokens_S[middle.clamp(max=self.size - 1)] < tokens)
+            smaller = self.tokens_S.take(self.starts_G1.take(middle.clamp(max=last)).long()) < tokens
+            before = (low < high) & smaller
             low, high = torch.where(before, middle + 1, low), torch.where(before, high, middle)
-        found = (low < end) & (self.tokens_S[low.clamp(max=self.size - 1)] == tokens)
-        return torch.where(found, low, NOWHERE)
+        branch = torch.where(low < end, self.starts_G1.take(low.clamp(max=last)), ROOT)
+        nodes = torch.where(ended, branch, states + 1)
+        # The root's own token, -1, is no token.
+        found = (states >= ROOT) & (self.tokens_S.take(nodes) == tokens) & (nodes != ROOT)
+        return torch.where(found, nodes, NOWHERE)
 
     def restrict(self, code_indices: Sequence[int] | Tensor) -> "TokenTrie":
         """A trie of these codes only, which keep their numbers. Restricting twice leaves what both allow.
@@ -239,37 +278,26 @@ class TokenTrie:
         Raises:
             InputError: An index is no position of a code, or no code is left.
         """
-        wanted_N = code_mask(code_indices, self.code_count).to(self.codes_S.device)
-        kept_S = (self.codes_S >= 0) & wanted_N[self.codes_S.clamp(min=0)]
-        if not kept_S.any():
+        wanted_N = code_mask(code_indices, self.code_count).numpy()
+        codes_G = self.segments.codes_G
+        kept_n = np.flatnonzero((codes_G >= 0) & wanted_N[codes_G])
+        if not len(kept_n):
             raise InputError("None of the codes asked for is left: the trie was restricted to others before.")
-        nodes_S = torch.arange(self.size, device=kept_S.device)
-        parents_S = torch.cat([nodes_S[:1], nodes_S.repeat_interleave(self.children_S1.diff())])
-        depth = shortest = 0
-        ancestors = nodes_S[kept_S]
-        while (inner := ancestors != ROOT).any():
-            shortest += bool(inner.all())
-            ancestors = parents_S[ancestors]
-            kept_S[ancestors] = True
-            depth += 1
-        # A node's new number is the count of kept nodes before it, and so is the number of its first kept child.
-        before_S1 = torch.nn.functional.pad(kept_S.cumsum(0, dtype=torch.int32), (1, 0))
-        kept_children = before_S1[self.children_S1[:-1][kept_S]]
-        return replace(
-            self,
-            children_S1=torch.cat([kept_children, before_S1[-1:]]),
-            tokens_S=self.tokens_S[kept_S],
-            codes_S=self.codes_S[kept_S],
-            depth=depth,
-            shortest=shortest,
-        )
+        small = self._build(_spelled(self.segments, kept_n, self.depth), codes_G[kept_n], self.code_count)
+        return small.to(self.tokens_S.device)
 
     def to(self, device: torch.device | str) -> "TokenTrie":
         """The same trie on another device; itself when it is there already."""
         if torch.device(device) == self.tokens_S.device:
             return self
-        arrays = {name: getattr(self, name).to(device) for name in ("children_S1", "tokens_S", "codes_S")}
-        return replace(self, **arrays)
+        names = "tokens_S", "starts_G1", "children_G1", "codes_G"
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
+
+    def _at(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """The segment of each state, and whether the state is its end; anything for ``NOWHERE``."""
+        nodes = states.clamp(min=ROOT)
+        segments = torch.searchsorted(self.starts_G1, nodes.int(), right=True) - 1
+        return segments, self.starts_G1.take(segments + 1) == nodes + 1
 
 
 def code_mask(code_indices: Sequence[int] | Tensor, code_count: int) -> Tensor:
@@ -286,8 +314,8 @@ def code_mask(code_indices: Sequence[int] | Tensor, code_count: int) -> Tensor:
     return torch.zeros(code_count, dtype=torch.bool).index_fill(0, indices, True)
 
 
-def _padded(sequences: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
-    """Codes as ``[N, D]`` int64, padded with -1 on the right, and their lengths ``[N]``."""
+def _padded(sequences: Sequence[Sequence[int]]) -> Array:
+    """Codes as ``[N, D]`` int64, padded with -1 on the right."""
     if not sequences:
         raise InputError("A trie needs at least one code, found none.")
     lengths_N = np.fromiter(map(len, sequences), np.int64, len(sequences))
@@ -300,19 +328,51 @@ def _padded(sequences: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]
         raise InputError(f"Token id {bad} in a code is out of range. Token ids are 0 to {largest:,}.")
     codes_ND = np.full((len(sequences), lengths_N.max()), -1)
     codes_ND[np.arange(codes_ND.shape[1]) < lengths_N[:, None]] = flat
-    return codes_ND, lengths_N
+    return codes_ND
 
 
-def _check_prefix_free(leaves_N: np.ndarray, degrees_S: np.ndarray, order_N: np.ndarray) -> None:
+def _spelled(segments: Segments, leaves_N: Array, depth: int) -> Array:
+    """The codes that end with these segments, padded like ``_padded``'s and as narrow as they can be."""
+    parents_G = np.append(NOWHERE, np.arange(len(segments.codes_G)).repeat(segments.degrees_G))
+    # Written from the right, the end of each code first.
+    codes_ND, ends_N = np.full((len(leaves_N), depth), -1), np.full(len(leaves_N), depth)
+    rows_n, at_n = np.arange(len(leaves_N)), leaves_N
+    while len(rows_n):
+        lengths_n = segments.lengths_G[at_n]
+        ends_N[rows_n] -= lengths_n
+        rows_t, places_t = rows_n.repeat(lengths_n), counted(lengths_n)
+        codes_ND[rows_t, ends_N[rows_t] + places_t] = segments.tokens_S[
+            segments.starts_G[at_n].repeat(lengths_n) + places_t
+        ]
+        at_n = parents_G[at_n]
+        rows_n, at_n = rows_n[at_n != ROOT], at_n[at_n != ROOT]
+    lengths_N = depth - ends_N
+    spelled_ND = np.full((len(leaves_N), lengths_N.max()), -1)
+    spelled_ND[np.arange(spelled_ND.shape[1]) < lengths_N[:, None]] = codes_ND[codes_ND >= 0]
+    return spelled_ND
+
+
+def _check_prefix_free(leaves_N: Array, degrees_S: Array, numbers_N: Array) -> None:
     """In sorted order, a code that equals or begins another stands directly before such a one."""
     clash_N = (leaves_N[:-1] == leaves_N[1:]) | (degrees_S[leaves_N[:-1]] > 0)
     if clash_N.any():
         row = int(clash_N.argmax())
         raise InputError(
-            f"Code {order_N[row]} equals or begins code {order_N[row + 1]}: one of the two could never be told apart. "
-            "Build the codes with Codebook.bind, which closes them with an end symbol and proves them prefix-free."
+            f"Code {numbers_N[row]} equals or begins code {numbers_N[row + 1]}: one of the two could never be told "
+            "apart. Build the codes with Codebook.bind, which closes them with an end symbol and proves them "
+            "prefix-free."
         )
 
 
-def _int32(array: np.ndarray) -> Tensor:
+def counted(lengths_n: Array) -> Array:
+    """``0 .. length - 1`` for each length, one after another."""
+    return np.arange(lengths_n.sum()) - _before(lengths_n)[:-1].repeat(lengths_n)
+
+
+def _before(counts_n: Array) -> Array:
+    """``[n + 1]``: the sum of the counts before each, and of all."""
+    return np.append(0, counts_n.cumsum())
+
+
+def _int32(array: Array) -> Tensor:
     return torch.from_numpy(array.astype(np.int32))
