@@ -16,6 +16,7 @@ from toolgen import trainer
 from toolgen.codebook import Codebook
 from toolgen.errors import InputError
 from toolgen.manifest import verify
+from toolgen.plans import TrainPlan
 from toolgen.resumption import StateWriter, checkpoints
 from toolgen.stage import StageResult
 from toolgen.stages import memorization
@@ -77,12 +78,26 @@ def dropped(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # The deepspeed launcher follows a Ctrl-C with a SIGTERM to every rank.
-@pytest.mark.parametrize("signals", [(signal.SIGTERM,), (signal.SIGINT, signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("train", "signals"),
+    [
+        ("full", (signal.SIGTERM,)),
+        ("full", (signal.SIGINT, signal.SIGTERM)),
+        ("rows", (signal.SIGTERM,)),
+        ("rows+lora", (signal.SIGTERM,)),
+    ],
+)
 def test_a_signal_saves_and_resume_ends_where_the_whole_run_does(
-    files: dict[str, Path], dropped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signals: tuple[int, ...]
+    files: dict[str, Path],
+    dropped: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    train: str,
+    signals: tuple[int, ...],
 ) -> None:
-    whole = memorization.run(stage_one(files, dropped, tmp_path / "whole", training=PLAN))
-    cut = stage_one(files, dropped, tmp_path / "cut", training=PLAN)
+    training = PLAN.model_copy(update={"plan": TrainPlan(train=train)})
+    whole = memorization.run(stage_one(files, dropped, tmp_path / "whole", training=training))
+    cut = stage_one(files, dropped, tmp_path / "cut", training=training)
     assert interrupted(monkeypatch, cut, *signals) == 128 + signals[0]
     saved = tmp_path / "cut" / "checkpoints"
     assert [path.name for path in saved.iterdir()] == ["checkpoint-5"]

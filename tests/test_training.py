@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tiny_models import MODELS, tiny_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from toolgen.training import IGNORED, CodeCollator, TrainingConfig, answer_logits, code_loss, parameter_groups
+from toolgen.training import IGNORED, CodeCollator, TrainingConfig, _pack, answer_logits, code_loss, parameter_groups
 
 EXAMPLES: list[dict[str, Any]] = [
     {"prompt": [5, 6, 7], "answers": [[20, 1]]},
@@ -47,8 +49,8 @@ def model(tiny_base: Path) -> PreTrainedModel:
     return AutoModelForCausalLM.from_pretrained(tiny_base, dtype=torch.float32).eval()
 
 
-def _loss(model: PreTrainedModel, examples: list[dict[str, Any]]) -> torch.Tensor:
-    batch = CodeCollator(pad_id=1)(examples)
+def _loss(model: PreTrainedModel, examples: list[dict[str, Any]], row_tokens: int | None = None) -> torch.Tensor:
+    batch = CodeCollator(1, row_tokens)(examples)
     return code_loss(answer_logits(model, model, batch), batch["labels"])
 
 
@@ -75,6 +77,41 @@ def test_answers_side_by_side_train_as_rows_of_their_own_in_every_architecture(k
         gradients.append(torch.cat([own.grad.flatten() for own in model.parameters() if own.grad is not None]))
     model.zero_grad()
     assert torch.allclose(*gradients, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("row_tokens", [12, 20, 40])
+@pytest.mark.parametrize(("kind", "tied"), MODELS)
+def test_packed_rows_train_as_padded_ones_in_every_architecture(kind: str, tied: bool, row_tokens: int) -> None:
+    model, gradients = tiny_model(kind, tied), []
+    assert len(CodeCollator(1, row_tokens)(EXAMPLES)["input_ids"]) < len(EXAMPLES)
+    for room in (None, row_tokens):
+        model.zero_grad()
+        _loss(model, EXAMPLES, room).backward()
+        gradients.append(torch.cat([own.grad.flatten() for own in model.parameters() if own.grad is not None]))
+    model.zero_grad()
+    assert torch.allclose(*gradients, rtol=1e-4, atol=1e-6)
+
+
+def test_a_packed_row_counts_positions_anew_and_keeps_samples_apart() -> None:
+    batch = CodeCollator(0, 8)(EXAMPLES[:2])
+    assert batch["input_ids"].tolist() == [[5, 6, 7, 20, 5, 21, 22, 23]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 0, 1, 2, 3]]
+    assert batch["samples"].tolist() == [[0, 0, 0, 0, 1, 1, 1, 1]]
+    assert batch["labels"].tolist() == [[20, 1, 21, 22, 23, 1]]
+    assert batch["sources"].tolist() == [[6, 5, 4, 3, 2, 1]]
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(0, 40))
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_every_example_is_packed_once_and_no_row_overflows(widths: list[int], room: int) -> None:
+    rows = _pack(widths, room)
+    assert sorted(place for row in rows for place in row) == list(range(len(widths)))
+    sizes = [sum(widths[place] for place in row) for row in rows]
+    assert all(size <= room or len(row) == 1 for size, row in zip(sizes, rows, strict=True))
+    if room >= max(widths):
+        assert sum(size <= room / 2 for size in sizes) <= 1, "two rows that are half empty would be one"
+    if not room:
+        assert rows == [[place] for place in range(len(widths))]
 
 
 def test_rows_have_their_own_rate_and_vectors_no_decay(model: PreTrainedModel) -> None:

@@ -2,7 +2,7 @@
 
 Transformers takes such a mask in place of the usual one of real and padded tokens and leaves it as it is. With it,
 several continuations of one prompt stand side by side in one row and share the prompt's keys and values (tree
-attention, SpecInfer, arXiv 2305.09781): no continuation sees another.
+attention, SpecInfer, arXiv 2305.09781): no continuation sees another. And a row may hold several samples (packing).
 
 Legend: ``B`` rows, ``Q`` tokens that look, ``S`` tokens that are looked at.
 """
@@ -20,16 +20,19 @@ PROMPT = 0
 """Segment of the prompt; its continuations are 1, 2, ..."""
 
 
-def segments_seen(segments_BT: Tensor) -> Tensor:
+def segments_seen(segments_BT: Tensor, samples_BT: Tensor | None = None) -> Tensor:
     """Which tokens see which, ``[B, T, T]`` bool: earlier ones of the prompt and of the own segment.
 
     Args:
         segments_BT: Segment of each token: ``PADDING``, ``PROMPT`` or the number of a continuation.
+        samples_BT: Number of the sample that each token belongs to, ``PADDING`` for none, where a row holds several:
+            no sample sees another. None: a row is one sample.
     """
     before_TT = torch.ones(2 * segments_BT.shape[1:], dtype=torch.bool, device=segments_BT.device).tril()
     looked_at_B1T, looking_BT1 = segments_BT[:, None, :], segments_BT[:, :, None]
     # Padding sees padding: with nothing to see, its attention would be not a number and spoil the rest.
-    return before_TT & ((looked_at_B1T == PROMPT) | (looked_at_B1T == looking_BT1))
+    seen_BTT = before_TT & ((looked_at_B1T == PROMPT) | (looked_at_B1T == looking_BT1))
+    return seen_BTT if samples_BT is None else seen_BTT & (samples_BT[:, None, :] == samples_BT[:, :, None])
 
 
 def check_side_by_side(model: PreTrainedModel, longest: int) -> None:

@@ -64,6 +64,11 @@ class TokenCodes:
     end_id: int
     new_ids: Mapping[str, int]
 
+    @property
+    def first_new_id(self) -> int | None:
+        """The lowest id of a new symbol; None where codes are text of the base vocabulary alone."""
+        return min(self.new_ids.values(), default=None)
+
     @cached_property
     def is_atomic(self) -> bool:
         """Whether every tool is one token."""

@@ -6,10 +6,10 @@ What is here gathers them and spreads them again, parameter by parameter, so tha
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -126,6 +126,15 @@ def whole_weights(arguments: TrainingArguments) -> Iterator[None]:
     finally:
         if arguments.deepspeed:
             set_hf_deepspeed_config(arguments.hf_deepspeed_config)
+
+
+def whole(parameters: Sequence[torch.nn.Parameter]) -> AbstractContextManager[None]:
+    """Inside, these parameters are whole on every process, to be read; ZeRO-3 spreads them otherwise. A collective."""
+    if not any(hasattr(parameter, "ds_id") for parameter in parameters):
+        return nullcontext()
+    from deepspeed.zero import GatheredParameters
+
+    return cast(AbstractContextManager[None], GatheredParameters(list(parameters)))
 
 
 @dataclass(frozen=True, slots=True)

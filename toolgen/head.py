@@ -1,13 +1,15 @@
 """A causal model's output projection, taken apart: states instead of logits, and of the logits only those asked for.
 
 Logits of all tokens are the largest thing a decoder makes (a row takes 0.7 MB at a vocabulary of 175,000), and ranking
-reads a handful of them beside their logarithmic sum. Knows models of transformers; no tries, codes or tools.
+reads a handful of them beside their logarithmic sum. Knows models of transformers, and rows that stand apart from the
+matrix (``toolgen.rows``); no tries, codes or tools.
 
 Legend: ``B`` rows, ``T`` tokens, ``D`` width, ``n`` states, ``V`` vocabulary, ``A`` tokens asked for.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -24,6 +26,48 @@ products more than it wants memory."""
 _SOFT_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
 """What architectures call a bound that bends logits. Those that scale them (Cohere, Granite) scale states here, which
 comes to the same."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Weights:
+    """The weights of a projection: matrices that lie one below another, and a bias of all."""
+
+    parts: tuple[Tensor, ...]
+    bias: Tensor | None
+
+    def product(self, states_nD: Tensor) -> Tensor:
+        """Logits ``[n, V]``."""
+        logits = [
+            F.linear(states_nD, part, self._bias(slice(start, start + len(part))))
+            for start, part in zip(self._starts(), self.parts, strict=True)
+        ]
+        return logits[0] if len(logits) == 1 else torch.cat(logits, dim=-1)
+
+    def of(self, tokens: Tensor | slice) -> tuple[Tensor, Tensor | None]:
+        """The rows of some tokens, and their biases; a slice within one part is a view."""
+        for start, part in zip(self._starts(), self.parts, strict=True):
+            if isinstance(tokens, slice) and start <= tokens.start and tokens.stop <= start + len(part):
+                return part[tokens.start - start : tokens.stop - start], self._bias(tokens)
+        if isinstance(tokens, slice):
+            tokens = torch.arange(tokens.start, tokens.stop, device=self.parts[0].device)
+        rows_AD = self.parts[0][tokens.clamp(max=len(self.parts[0]) - 1)]
+        for start, part in zip(self._starts()[1:], self.parts[1:], strict=True):
+            own_A = (tokens >= start).nonzero()[:, 0]
+            rows_AD = rows_AD.index_copy(0, own_A.to(rows_AD.device), part[tokens[own_A] - start])
+        return rows_AD, self._bias(tokens)
+
+    def pieces(self, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """All rows, ``size`` at a time, and their biases."""
+        for start, part in zip(self._starts(), self.parts, strict=True):
+            for place in range(0, len(part), size):
+                piece = part[place : place + size]
+                yield piece, self._bias(slice(start + place, start + place + len(piece)))
+
+    def _starts(self) -> list[int]:
+        return [sum(map(len, self.parts[:number])) for number in range(len(self.parts))]
+
+    def _bias(self, tokens: Tensor | slice) -> Tensor | None:
+        return None if self.bias is None else self.bias[tokens]
 
 
 class Head:
@@ -55,7 +99,7 @@ class Head:
 
     def states(self, **inputs: Any) -> Tensor:
         """Run the model up to the projection: ``[B, T, D]``; ``logits_to_keep`` counts."""
-        with self._calling(lambda states, _weight, _bias: states):
+        with self._calling(lambda states, _weights: states):
             return cast(Tensor, self._model(**inputs).logits)
 
     def logits_at(self, call: Callable[..., Any], rows_n: Tensor, places_n: Tensor, **inputs: Any) -> Tensor:
@@ -66,21 +110,20 @@ class Head:
             rows_n: Rows of the states.
             places_n: Their places among the last ones that ``logits_to_keep`` names.
         """
-        with self._calling(lambda states, weight, bias: F.linear(states[rows_n, places_n], weight, bias)):
+        with self._calling(lambda states, weights: weights.product(states[rows_n, places_n])):
             return cast(Tensor, call(**inputs).logits)
 
     def logits(self, states_nD: Tensor, tokens_A: Tensor | slice) -> Tensor:
         """Logits ``[n, A]`` float32 of some tokens, the same for all states; a slice copies no weights."""
-        return self._on_weights(
-            states_nD, lambda states, weight, bias: F.linear(states, weight[tokens_A], _part(bias, tokens_A)).float()
-        )
+        return self._on_weights(states_nD, lambda states, weights: F.linear(states, *weights.of(tokens_A)).float())
 
     def own_logits(self, states_nD: Tensor, tokens_n: Tensor) -> Tensor:
         """Logits ``[n]`` float32, one token for each state."""
 
-        def product(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-            logits_n = torch.einsum("nd,nd->n", states, weight[tokens_n]).float()
-            return logits_n if bias is None else logits_n + bias[tokens_n]
+        def product(states: Tensor, weights: _Weights) -> Tensor:
+            rows_nD, bias_n = weights.of(tokens_n)
+            logits_n = torch.einsum("nd,nd->n", states, rows_nD).float()
+            return logits_n if bias_n is None else logits_n + bias_n
 
         return self._on_weights(states_nD, product)
 
@@ -91,33 +134,31 @@ class Head:
             InputError: A logit is not a number or positively infinite.
         """
 
-        def reduce(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        def reduce(states: Tensor, weights: _Weights) -> Tensor:
             size = max(1, _CHUNK.get(states.device.type, _CHUNK["cuda"]) // max(1, len(states)))
-            parts = [
-                F.linear(states, weight[start : start + size], _part(bias, slice(start, start + size)))
-                .float()
-                .logsumexp(-1)
-                for start in range(0, len(weight), size)
-            ]
-            return torch.stack(parts).logsumexp(0) if len(parts) > 1 else parts[0]
+            sums = [F.linear(states, *piece).float().logsumexp(-1) for piece in weights.pieces(size)]
+            return torch.stack(sums).logsumexp(0) if len(sums) > 1 else sums[0]
 
         sums_n = self._on_weights(states_nD, reduce)
         check_finite(sums_n)
         return sums_n
 
-    def _on_weights(self, states_nD: Tensor, compute: Callable[[Tensor, Tensor, Tensor | None], Tensor]) -> Tensor:
+    def _on_weights(self, states_nD: Tensor, compute: Callable[[Tensor, _Weights], Tensor]) -> Tensor:
         with self._calling(compute):
             return cast(Tensor, self._module(states_nD))
 
     @contextmanager
-    def _calling(self, compute: Callable[[Tensor, Tensor, Tensor | None], Tensor]) -> Iterator[None]:
-        """Inside, a call of the module is ``compute(states, weight, bias)``."""
+    def _calling(self, compute: Callable[[Tensor, _Weights], Tensor]) -> Iterator[None]:
+        """Inside, a call of the module is ``compute(states, weights)``."""
         module = self._module
         earlier = module.__dict__.get("forward")
-        # Some models hand over float32 states whatever their weights are.
-        module.forward = lambda states: compute(
-            states.to(module.weight.dtype), module.weight, getattr(module, "bias", None)
-        )
+
+        def forward(states: Tensor) -> Tensor:
+            parts = (module.weight, *([module.rows] if hasattr(module, "rows") else []))
+            # Some models hand over float32 states whatever their weights are.
+            return compute(states.to(module.weight.dtype), _Weights(parts, getattr(module, "bias", None)))
+
+        module.forward = forward
         try:
             yield
         finally:
@@ -137,7 +178,3 @@ def check_finite(scores: Tensor) -> None:
             "The model's logits are not finite, so codes cannot be ranked. Check that its weights were trained and "
             "loaded whole, and load it in float32 or bfloat16."
         )
-
-
-def _part(bias: Tensor | None, tokens: Tensor | slice) -> Tensor | None:
-    return None if bias is None else bias[tokens]

@@ -3,7 +3,7 @@ checkpoints; no training.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from toolgen.codebook import Codebook
 from toolgen.config import Section
 from toolgen.errors import InputError
 from toolgen.manifest import verify
+from toolgen.plans import restore_base
 from toolgen.priors import Prior, initialise_rows
 from toolgen.prompts import PromptStyle
 from toolgen.resumption import checkpoints, step_of
@@ -63,17 +64,24 @@ def start(
             )
         artefacts = Artefacts.load(config.model)
         return load_model(config.model, dtype=torch.float32), artefacts
+    return _made_once(lambda: _extend(config), arguments, scratch)
+
+
+def _made_once(
+    make: Callable[[], tuple[PreTrainedModel, Artefacts]], arguments: TrainingArguments | None, scratch: Path | None
+) -> tuple[PreTrainedModel, Artefacts]:
+    """What ``make`` makes, whole, on the first process, in all of them, each with its own partition. A collective."""
     if arguments is None or (distributed.world_size() == 1 and not arguments.deepspeed):
-        return _extend(config)
+        return make()
     assert scratch is not None
     folder = scratch
 
-    def extend_alone() -> None:
+    def alone() -> None:
         with distributed.whole_weights(arguments):
-            model, artefacts = _extend(config)
+            model, artefacts = make()
         publish(folder, lambda target: write_model(target, model, artefacts))
 
-    distributed.on_main(extend_alone)
+    distributed.on_main(alone)
     artefacts, model = Artefacts.load(folder), load_model(folder, dtype=torch.float32)
     distributed.barrier()
     distributed.on_main(lambda: shutil.rmtree(folder))
@@ -149,19 +157,29 @@ def resumable(folder: Path, resume: bool) -> Path | None:
 
 FREE_KEYS = frozenset(
     ("output", "resume", "tracking", "validation")
-    + ("training.deepspeed", "training.micro_batch_size", "training.gradient_checkpointing")
+    + ("training.deepspeed", "training.micro_batch_size", "training.row_tokens", "training.gradient_checkpointing")
     + ("training.eval_every", "training.save_every")
 )
 """What may differ when a run goes on: where it lies, how it is watched, how it is spread over devices."""
 
 
-def resume(checkpoint: Path, config: OriginConfig, entry: Mapping[str, Any]) -> tuple[PreTrainedModel, Artefacts]:
-    """Load an interrupted run's checkpoint, after checking that the run is the same.
+def resume(
+    checkpoint: Path,
+    config: OriginConfig,
+    entry: Mapping[str, Any],
+    arguments: TrainingArguments | None = None,
+    scratch: Path | None = None,
+) -> tuple[PreTrainedModel, Artefacts]:
+    """Load an interrupted run's checkpoint, after checking that the run is the same. A collective.
+
+    Where adapters train, the checkpoint's weights hold them merged; those of the layers come from where the run began.
 
     Args:
         checkpoint: From ``resumable``.
         config: What the run started from.
         entry: The run's entry in the history: ``stage`` and ``config``.
+        arguments: As for ``start``.
+        scratch: As for ``start``.
 
     Raises:
         InputError: The checkpoint was written by another stage, on another catalogue or codebook, or with another
@@ -186,7 +204,18 @@ def resume(checkpoint: Path, config: OriginConfig, entry: Mapping[str, Any]) -> 
             f"resume: {checkpoint} was made with another configuration: {', '.join(differing)} differ(s). Go on with "
             "the same one, or start afresh in another output."
         )
-    return load_model(checkpoint, dtype=torch.float32), earlier
+    if entry["config"]["training"]["plan"]["train"] != "rows+lora":
+        return load_model(checkpoint, dtype=torch.float32), earlier
+
+    def before_adapters() -> tuple[PreTrainedModel, Artefacts]:
+        model = load_model(checkpoint, dtype=torch.float32)
+        began = (
+            load_model(config.model, torch.float32) if is_checkpoint(config.model) else load_base(config.model).model
+        )
+        restore_base(model, began)
+        return model, earlier
+
+    return _made_once(before_adapters, arguments, scratch)
 
 
 def _flat(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from toolgen.generative import GenerativeRetriever
 from toolgen.metrics import evaluate, qrels_of, run_from_hits
 from toolgen.order import Division
 from toolgen.origin import OriginConfig, resumable, resume, start
+from toolgen.plans import check_plan, prepare
 from toolgen.queries import Query, read_queries
 from toolgen.records import Record, linearize, retrieval_records
 from toolgen.resumption import step_of
@@ -104,8 +105,11 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
         model, origin = start(config, arguments, config.output / "start")
         artefacts = replace(origin, history=(*origin.history, entry))
     else:
-        model, origin = resume(resumed, config, entry)
+        model, origin = resume(resumed, config, entry, arguments, config.output / "start")
         artefacts = replace(origin, history=(*origin.history[:-1], entry))
+    # A checkpoint holds merged weights. Rows and adapters of a run that goes on are restored with the optimiser.
+    check_plan(config.training.plan, len(artefacts.codes.new_ids))
+    prepare(model, config.training.plan, artefacts.codes.first_new_id)
     records = make_records(artefacts, config)
     arguments.max_steps = total_steps(config.training, len(records))
     queries = _validation_queries(config.validation, artefacts.catalog)
@@ -166,7 +170,7 @@ def _trainer(
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context is not None and longest > context:
         raise InputError(f"training.max_length is {longest}, but the model's context holds {context} tokens.")
-    if any(len(record.answers) > 1 for record in data.records):
+    if config.training.row_tokens is not None or any(len(record.answers) > 1 for record in data.records):
         check_side_by_side(model, longest)
     interrupt = InterruptCallback()
     pad_id = artefacts.tokenizer.pad_token_id
@@ -180,7 +184,7 @@ def _trainer(
         resumed=resumed,
         train_dataset=linearize(data.records, renderer, codes, longest),
         eval_dataset=linearize(retrieval_records(queries), renderer, codes, longest) if queries else None,
-        data_collator=CodeCollator(codes.end_id if pad_id is None else pad_id),
+        data_collator=CodeCollator(codes.end_id if pad_id is None else pad_id, config.training.row_tokens),
         optimizer_cls_and_kwargs=(
             torch.optim.AdamW,
             {"params": parameter_groups(model, config.training), "lr": config.training.learning_rate, "fused": True},

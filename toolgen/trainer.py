@@ -25,6 +25,7 @@ from toolgen.checkpoint import Artefacts, write_model
 from toolgen.files import is_disk_full
 from toolgen.manifest import seal, sync_folder
 from toolgen.order import Division, SampleStream, StepBatches
+from toolgen.plans import plain_weights
 from toolgen.resumption import Position, StateReader, StateWriter, checkpoint_name, checkpoints, step_of
 from toolgen.terminal import err
 from toolgen.training import answer_logits, code_loss
@@ -120,10 +121,11 @@ class CodeTrainer(Trainer):
 
         A collective; the writer is for the first process only.
         """
-        weights = self.accelerator.get_state_dict(self.model_wrapped) if self.is_deepspeed_enabled else None
         model: PreTrainedModel = self.accelerator.unwrap_model(self.model)
+        weights = self.accelerator.get_state_dict(self.model_wrapped) if self.is_deepspeed_enabled else None
+        weights = model.state_dict() if weights is None else weights
 
-        return lambda folder: write_model(folder, model, self.artefacts, weights)
+        return lambda folder: write_model(folder, model, self.artefacts, plain_weights(model, weights))
 
     def restore(self, checkpoint: Path) -> None:
         """Take up the optimiser, the schedule and the log where a checkpoint left them. A collective.

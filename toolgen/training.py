@@ -9,7 +9,7 @@ Legend: ``B`` rows, ``T`` tokens, ``L`` labels of the row that has most, ``n`` l
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from toolgen.errors import InputError
 from toolgen.files import read_json
 from toolgen.head import Head
 from toolgen.order import Division
+from toolgen.plans import TrainPlan
 
 IGNORED = -100
 """Label that carries no loss, as in transformers."""
@@ -31,14 +32,18 @@ IGNORED = -100
 class TrainingConfig(Section):
     """How a stage trains. Rates and schedule are those of transformers' ``TrainingArguments``."""
 
+    plan: TrainPlan = TrainPlan()
     epochs: float = Field(1.0, gt=0)
     min_steps: int = Field(0, ge=0, description="Repeat the data beyond epochs until this many steps; for few tools.")
     batch_size: int = Field(64, ge=1, description="Examples a step, over all processes.")
     micro_batch_size: int | None = Field(
         None, ge=1, description="Most examples that a process takes at once; None: its whole part of the batch."
     )
-    learning_rate: float = Field(3e-4, gt=0)
+    learning_rate: float = Field(3e-4, gt=0, description="Of all weights but rows; of adapters.")
     row_learning_rate: float | None = Field(None, gt=0, description="For embedding and head; None: learning_rate.")
+    input_row_learning_rate: float | None = Field(
+        None, gt=0, description="For an embedding that is not the head's matrix; None: as the head."
+    )
     schedule: Literal[
         "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
     ] = "cosine"
@@ -46,6 +51,9 @@ class TrainingConfig(Section):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_length: int = Field(64, ge=4, description="Tokens of prompt and longest answer; longer texts lose their end.")
+    row_tokens: int | None = Field(
+        None, ge=1, description="Pack examples into rows of so many tokens; None: each is padded to the longest."
+    )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     gradient_checkpointing: bool = False
     deepspeed: Path | None = Field(None, description="DeepSpeed's JSON configuration.")
@@ -57,12 +65,19 @@ class TrainingConfig(Section):
 
 
 class CodeCollator:
-    """Examples -> a batch of rows, padded on the left. A row is a prompt and, behind it, its answers side by side: each
-    continues the prompt and sees nothing of the others, so that the prompt is computed once (``toolgen.attention``).
+    """Examples -> a batch of rows, padded on the left. An example is a prompt and, behind it, its answers side by side:
+    each continues the prompt and sees nothing of the others, so that the prompt is computed once
+    (``toolgen.attention``). A row is one example, or as many as it has room for.
     """
 
-    def __init__(self, pad_id: int) -> None:
+    def __init__(self, pad_id: int, row_tokens: int | None = None) -> None:
+        """
+        Args:
+            pad_id: Fills rows up.
+            row_tokens: Most tokens of a row of several examples, none of which sees another; None: a row is one.
+        """
         self.pad_id = pad_id
+        self.row_tokens = row_tokens
 
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """
@@ -70,45 +85,81 @@ class CodeCollator:
             examples: ``prompt``, token ids, and ``answers``, token ids of each.
 
         Returns:
-            ``input_ids``, ``position_ids`` and ``segments`` ``[B, T]``; ``labels`` ``[B, L]``, the tokens to predict,
-            ``IGNORED`` where there is none, and ``sources`` ``[B, L]``, the token that predicts each, counted from the
-            end of the row: 1 is the last.
+            ``input_ids``, ``position_ids``, ``segments`` and ``samples`` ``[B, T]``; ``labels`` ``[B, L]``, the tokens
+            to predict, ``IGNORED`` where there is none, and ``sources`` ``[B, L]``, the token that predicts each,
+            counted from the end of the row: 1 is the last.
         """
-        # The last token of an answer is only predicted, never read: it stays out of the input.
-        widths = [
-            len(example["prompt"]) + sum(len(answer) - 1 for answer in example["answers"]) for example in examples
-        ]
-        width = max(widths)
-        depth = max(sum(map(len, example["answers"])) for example in examples)
-        input_ids_BT = torch.full((len(examples), width), self.pad_id)
-        position_ids_BT = torch.zeros((len(examples), width), dtype=torch.long)
-        segments_BT = torch.full((len(examples), width), PADDING)
-        labels_BL = torch.full((len(examples), depth), IGNORED)
-        sources_BL = torch.ones((len(examples), depth), dtype=torch.long)
-        for row, (example, own) in enumerate(zip(examples, widths, strict=True)):
-            prompt, answers = example["prompt"], example["answers"]
-            ids, places, segments = list(prompt), list(range(len(prompt))), [PROMPT] * len(prompt)
-            labels, sources = [], []
-            for number, answer in enumerate(answers, start=1):
-                labels += answer
-                sources += [own - len(prompt) + 1, *(own - len(ids) - place for place in range(len(answer) - 1))]
-                ids += answer[:-1]
-                places += range(len(prompt), len(prompt) + len(answer) - 1)
-                segments += [number] * (len(answer) - 1)
-            input_ids_BT[row, width - own :] = torch.tensor(ids)
-            position_ids_BT[row, width - own :] = torch.tensor(places)
-            segments_BT[row, width - own :] = torch.tensor(segments)
-            labels_BL[row, : len(labels)] = torch.tensor(labels)
-            sources_BL[row, : len(labels)] = torch.tensor(sources)
+        laid = [_lay(example["prompt"], example["answers"]) for example in examples]
+        rows = _pack([len(each.ids) for each in laid], self.row_tokens or 0)
+        widths = [sum(len(laid[place].ids) for place in row) for row in rows]
+        shape = len(rows), max(widths)
+        depth = max(sum(len(laid[place].labels) for place in row) for row in rows)
+        input_ids_BT = torch.full(shape, self.pad_id)
+        position_ids_BT = torch.zeros(shape, dtype=torch.long)
+        segments_BT, samples_BT = torch.full((2, *shape), PADDING)
+        labels_BL = torch.full((len(rows), depth), IGNORED)
+        sources_BL = torch.ones((len(rows), depth), dtype=torch.long)
+        for row, (places, width) in enumerate(zip(rows, widths, strict=True)):
+            start, first = shape[1] - width, 0
+            for number, each in enumerate(laid[place] for place in places):
+                stop, last = start + len(each.ids), first + len(each.labels)
+                input_ids_BT[row, start:stop] = torch.tensor(each.ids)
+                position_ids_BT[row, start:stop] = torch.tensor(each.positions)
+                segments_BT[row, start:stop] = torch.tensor(each.segments)
+                samples_BT[row, start:stop] = number
+                labels_BL[row, first:last] = torch.tensor(each.labels)
+                sources_BL[row, first:last] = shape[1] - start - torch.tensor(each.sources)
+                start, first = stop, last
         return {
             "input_ids": input_ids_BT,
             "position_ids": position_ids_BT,
             "segments": segments_BT,
+            "samples": samples_BT,
             "labels": labels_BL,
             "sources": sources_BL,
             # Trainer counts loss tokens; under this name it takes the labels as they are instead of shifting them.
             "shift_labels": labels_BL,
         }
+
+
+class _Laid(NamedTuple):
+    """An example as tokens of a row; the last token of an answer is only predicted, never read, and stays out."""
+
+    ids: list[int]
+    positions: list[int]
+    segments: list[int]
+    labels: list[int]
+    sources: list[int]
+    """The place that predicts each label."""
+
+
+def _lay(prompt: Sequence[int], answers: Sequence[Sequence[int]]) -> _Laid:
+    laid = _Laid(list(prompt), list(range(len(prompt))), [PROMPT] * len(prompt), [], [])
+    for number, answer in enumerate(answers, start=1):
+        laid.labels.extend(answer)
+        laid.sources.extend([len(prompt) - 1, *range(len(laid.ids), len(laid.ids) + len(answer) - 1)])
+        laid.ids.extend(answer[:-1])
+        laid.positions.extend(range(len(prompt), len(prompt) + len(answer) - 1))
+        laid.segments.extend([number] * (len(answer) - 1))
+    return laid
+
+
+def _pack(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Places of the examples that share a row: the longest first, each into the first row that has room for it.
+
+    An example that is longer than ``room`` has a row of its own.
+    """
+    rows: list[list[int]] = []
+    left: list[int] = []
+    for place in sorted(range(len(widths)), key=lambda place: -widths[place]) if room else range(len(widths)):
+        row = next((row for row, free in enumerate(left) if free >= widths[place]), None)
+        if row is None:
+            rows.append([place])
+            left.append(room - widths[place])
+        else:
+            rows[row].append(place)
+            left[row] -= widths[place]
+    return rows
 
 
 def answer_logits(model: torch.nn.Module, plain: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
@@ -119,9 +170,9 @@ def answer_logits(model: torch.nn.Module, plain: PreTrainedModel, batch: Mapping
         plain: The model of transformers in it.
         batch: From ``CodeCollator``.
     """
-    segments_BT = batch["segments"]
-    if int(segments_BT.max()) > 1:
-        mask = explicit_mask(plain, segments_seen(segments_BT))
+    segments_BT, samples_BT = batch["segments"], batch["samples"]
+    if int(segments_BT.max()) > 1 or int(samples_BT.max()) > 0:
+        mask = explicit_mask(plain, segments_seen(segments_BT, samples_BT))
     else:
         mask = (segments_BT != PADDING).long()
     kept = int(batch["sources"].max())
@@ -221,20 +272,24 @@ def parameter_groups(model: PreTrainedModel, config: TrainingConfig) -> list[dic
 
     Biases and normalisation weights, all one-dimensional, carry no weight decay.
     """
-    row_modules = (model.get_input_embeddings(), model.get_output_embeddings())
-    rows = {id(parameter) for module in row_modules for parameter in module.parameters()}
-    groups: dict[tuple[bool, bool], list[torch.nn.Parameter]] = {}
+    row_rate = config.row_learning_rate or config.learning_rate
+    # The head comes last: a matrix that both share has its rate.
+    rates = {
+        id(parameter): rate
+        for module, rate in (
+            (model.get_input_embeddings(), config.input_row_learning_rate or row_rate),
+            (model.get_output_embeddings(), row_rate),
+        )
+        for parameter in module.parameters()
+    }
+    groups: dict[tuple[float, bool], list[torch.nn.Parameter]] = {}
     for parameter in model.parameters():
         if parameter.requires_grad:
-            groups.setdefault((id(parameter) in rows, parameter.ndim > 1), []).append(parameter)
-    row_rate = config.row_learning_rate or config.learning_rate
+            rate = rates.get(id(parameter), config.learning_rate)
+            groups.setdefault((rate, parameter.ndim > 1), []).append(parameter)
     return [
-        {
-            "params": parameters,
-            "lr": row_rate if is_row else config.learning_rate,
-            "weight_decay": config.weight_decay if decays else 0.0,
-        }
-        for (is_row, decays), parameters in groups.items()
+        {"params": parameters, "lr": rate, "weight_decay": config.weight_decay if decays else 0.0}
+        for (rate, decays), parameters in groups.items()
     ]
 
 
