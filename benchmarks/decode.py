@@ -225,9 +225,9 @@ def replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, decode
             return super().read(*read)
 
     class RecordingHead(Head):
-        def normalizers(self, states_nD: Tensor) -> Tensor:
+        def normalizers(self, states_nD: Tensor, stop: int | None = None) -> Tensor:
             steps.append((None, len(states_nD)))
-            return super().normalizers(states_nD)
+            return super().normalizers(states_nD, stop)
 
     with patch.multiple(toolgen.beam, _Rows=Rows, Head=RecordingHead):
         decode()

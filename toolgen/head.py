@@ -56,11 +56,12 @@ class _Weights:
             rows_AD = rows_AD.index_copy(0, own_A.to(rows_AD.device), part[tokens[own_A] - start])
         return rows_AD, self._bias(tokens)
 
-    def pieces(self, size: int) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """All rows, ``size`` at a time, and their biases."""
+    def pieces(self, size: int, stop: int | None) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """The rows before ``stop``, ``size`` at a time, and their biases; None: all rows."""
         for start, part in zip(self._starts(), self.parts, strict=True):
-            for place in range(0, len(part), size):
-                piece = part[place : place + size]
+            end = len(part) if stop is None else min(len(part), stop - start)
+            for place in range(0, end, size):
+                piece = part[place : min(place + size, end)]
                 yield piece, self._bias(slice(start + place, start + place + len(piece)))
 
     def _starts(self) -> list[int]:
@@ -127,8 +128,12 @@ class Head:
 
         return self._on_weights(states_nD, product)
 
-    def normalizers(self, states_nD: Tensor) -> Tensor:
+    def normalizers(self, states_nD: Tensor, stop: int | None = None) -> Tensor:
         """Logarithm of the sum of all exponentiated logits, ``[n]`` float32, without holding them all.
+
+        Args:
+            states_nD: The states.
+            stop: Sum up the tokens before this one only.
 
         Raises:
             InputError: A logit is not a number or positively infinite.
@@ -136,7 +141,7 @@ class Head:
 
         def reduce(states: Tensor, weights: _Weights) -> Tensor:
             size = max(1, _CHUNK.get(states.device.type, _CHUNK["cuda"]) // max(1, len(states)))
-            sums = [F.linear(states, *piece).float().logsumexp(-1) for piece in weights.pieces(size)]
+            sums = [F.linear(states, *piece).float().logsumexp(-1) for piece in weights.pieces(size, stop)]
             return torch.stack(sums).logsumexp(0) if len(sums) > 1 else sums[0]
 
         sums_n = self._on_weights(states_nD, reduce)

@@ -44,14 +44,22 @@ class TrainPlan(Section):
         True,
         description="The same of the head. Where both share a matrix and one alone trains, they are untied for good.",
     )
+    cached_states: bool = Field(
+        False, description="Run the model once over the data and train on its states; for output rows alone."
+    )
     lora: LoraSettings = LoraSettings()
 
 
 def check_plan(plan: TrainPlan, new_symbols: int) -> None:
     """
     Raises:
-        InputError: The plan leaves nothing to train.
+        InputError: The plan leaves nothing to train, or caches states that change.
     """
+    if plan.cached_states and (plan.train != "rows" or plan.input_rows):
+        raise InputError(
+            "training.plan: cached_states needs a model that stands still but for its output rows: set train=rows and "
+            "input_rows=false, or leave cached_states out."
+        )
     if plan.train == "full":
         if not (plan.input_rows and plan.output_rows):
             raise InputError(

@@ -21,6 +21,7 @@ from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from toolgen import distributed
 from toolgen.attention import check_side_by_side
+from toolgen.cached import cache_states
 from toolgen.checkpoint import Artefacts, publish
 from toolgen.config import Section, load_config, section_of
 from toolgen.errors import InputError
@@ -33,7 +34,7 @@ from toolgen.plans import check_plan, prepare
 from toolgen.queries import Query, read_queries
 from toolgen.records import Record, linearize, retrieval_records
 from toolgen.resumption import step_of
-from toolgen.terminal import USER_ERRORS, err, report_error
+from toolgen.terminal import USER_ERRORS, err, progress_bar, report_error
 from toolgen.tools import ToolCatalog
 from toolgen.tracking import TrackingConfig, tracked
 from toolgen.trainer import CodeTrainer, InterruptCallback
@@ -92,6 +93,11 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
         SystemExit: A signal stopped the training; a checkpoint to resume from was saved.
     """
     started = time.perf_counter()
+    if config.training.plan.cached_states and (distributed.world_size() > 1 or config.training.deepspeed):
+        raise InputError(
+            "training.plan.cached_states is for one process without DeepSpeed: nothing but rows is left to divide. "
+            "Run it with plain python, or leave cached_states out."
+        )
     division = Division.of(config.training.batch_size, config.training.micro_batch_size, distributed.world_size())
     arguments = training_arguments(
         config.training, division, _checkpoint_folder(config), evaluate=config.validation is not None
@@ -119,6 +125,7 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
         data = _Data(records, queries)
         trainer, interrupt = _trainer(config, arguments, division, model, artefacts, data, resumed)
         outcome = trainer.train()
+        shutil.rmtree(_states_folder(config), ignore_errors=True)
         if interrupt.received is not None:
             _stop(config, trainer, interrupt.received)
         # The model first: an interruption while it is evaluated must not lose it.
@@ -175,16 +182,31 @@ def _trainer(
     interrupt = InterruptCallback()
     pad_id = artefacts.tokenizer.pad_token_id
     queries = data.queries
+    collator = CodeCollator(codes.end_id if pad_id is None else pad_id, config.training.row_tokens)
+    examples: Any = linearize(data.records, renderer, codes, longest)
+    lengths = examples["length"][:]
+    if config.training.plan.cached_states:
+        with progress_bar("Running the model once") as progress:
+            examples = cache_states(
+                model.to(arguments.device),  # type: ignore[arg-type]
+                examples,
+                collator,
+                _states_folder(config),
+                batch=division.micro,
+                bf16=arguments.bf16,
+                progress=progress,
+            )
     trainer = CodeTrainer(
         model=model,
         args=arguments,
         artefacts=artefacts,
         rank=(lambda current: rank_figures(current, artefacts, queries)) if queries else None,
         division=division,
+        lengths=lengths,
         resumed=resumed,
-        train_dataset=linearize(data.records, renderer, codes, longest),
+        train_dataset=examples,
         eval_dataset=linearize(retrieval_records(queries), renderer, codes, longest) if queries else None,
-        data_collator=CodeCollator(codes.end_id if pad_id is None else pad_id, config.training.row_tokens),
+        data_collator=collator,
         optimizer_cls_and_kwargs=(
             torch.optim.AdamW,
             {"params": parameter_groups(model, config.training), "lr": config.training.learning_rate, "fused": True},
@@ -221,6 +243,10 @@ def _discard(folder: Path) -> None:
     if folder.exists():
         folder.rename(discarded)
         shutil.rmtree(discarded)
+
+
+def _states_folder(config: StageConfig) -> Path:
+    return config.output / "states"
 
 
 def _checkpoint_folder(config: StageConfig) -> Path:

@@ -7,7 +7,7 @@ same examples.
 
 import shutil
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -21,6 +21,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import EvalLoopOutput
 
 from toolgen import distributed
+from toolgen.cached import StateDataset, cached_loss, collate_states
 from toolgen.checkpoint import Artefacts, write_model
 from toolgen.files import is_disk_full
 from toolgen.manifest import seal, sync_folder
@@ -44,6 +45,7 @@ class CodeTrainer(Trainer):
         artefacts: Saved beside every checkpoint of the model, so that each one is complete.
         rank: Figures of the current model on the validation queries, such as ``{"ndcg@5": 0.8}``; None: loss only.
         division: How a step's examples are divided among processes and micro-batches.
+        lengths: Tokens of each training example.
         resumed: Checkpoint that training goes on from; None: from the start.
         save_failure: Why the last attempt to save a checkpoint failed; None: it did not.
     """
@@ -54,6 +56,7 @@ class CodeTrainer(Trainer):
         artefacts: Artefacts,
         rank: Callable[[PreTrainedModel], Mapping[str, float]] | None,
         division: Division,
+        lengths: Sequence[int],
         resumed: Path | None = None,
         **arguments: Any,
     ) -> None:
@@ -61,6 +64,7 @@ class CodeTrainer(Trainer):
         self.artefacts = artefacts
         self.rank = rank
         self.division = division
+        self.lengths = lengths
         self.resumed = resumed
         self.save_failure: str | None = None
         # The loss below is divided by the count that Trainer gives it, so it is already scaled for accumulation.
@@ -76,6 +80,8 @@ class CodeTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Loss of one batch; see ``code_loss``."""
+        if "states_nD" in inputs:
+            return cached_loss(self.accelerator.unwrap_model(self.model), inputs, num_items_in_batch)
         logits_nV = answer_logits(model, self.accelerator.unwrap_model(self.model), inputs)
         loss = code_loss(logits_nV, inputs["labels"], num_items_in_batch)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
@@ -86,14 +92,15 @@ class CodeTrainer(Trainer):
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One pass over the whole run: this process's micro-batches of every step that is still to be made."""
         dataset: Any = self.train_dataset
-        stream = SampleStream(dataset["length"][:], self.args.data_seed or 0)
+        cached = isinstance(dataset, StateDataset)
+        stream = SampleStream(self.lengths, self.args.data_seed or 0)
         batches = StepBatches(stream, self.division, distributed.rank(), self.args.max_steps)
         if self.resumed is not None:
             batches.first_step = step_of(self.resumed)
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            collate_fn=self.data_collator,
+            collate_fn=collate_states if cached else self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
         )
 

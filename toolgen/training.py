@@ -170,6 +170,18 @@ def answer_logits(model: torch.nn.Module, plain: PreTrainedModel, batch: Mapping
         plain: The model of transformers in it.
         batch: From ``CodeCollator``.
     """
+    inputs, rows_n, places_n = _inputs(plain, batch)
+    return Head(plain).logits_at(model, rows_n, places_n, **inputs)
+
+
+def answer_states(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor:
+    """The states ``[n, D]`` that these logits are made of."""
+    inputs, rows_n, places_n = _inputs(model, batch)
+    return Head(model).states(**inputs)[rows_n, places_n]
+
+
+def _inputs(plain: PreTrainedModel, batch: Mapping[str, Tensor]) -> tuple[dict[str, Any], Tensor, Tensor]:
+    """What the model is called with; rows, and places among the last states, of what predicts the labels."""
     segments_BT, samples_BT = batch["segments"], batch["samples"]
     if int(segments_BT.max()) > 1 or int(samples_BT.max()) > 0:
         mask = explicit_mask(plain, segments_seen(segments_BT, samples_BT))
@@ -177,16 +189,14 @@ def answer_logits(model: torch.nn.Module, plain: PreTrainedModel, batch: Mapping
         mask = (segments_BT != PADDING).long()
     kept = int(batch["sources"].max())
     rows_n, labels_n = (batch["labels"] != IGNORED).nonzero(as_tuple=True)
-    return Head(plain).logits_at(
-        model,
-        rows_n,
-        kept - batch["sources"][rows_n, labels_n],
-        input_ids=batch["input_ids"],
-        attention_mask=mask,
-        position_ids=batch["position_ids"],
-        logits_to_keep=kept,
-        use_cache=False,
-    )
+    inputs = {
+        "input_ids": batch["input_ids"],
+        "attention_mask": mask,
+        "position_ids": batch["position_ids"],
+        "logits_to_keep": kept,
+        "use_cache": False,
+    }
+    return inputs, rows_n, kept - batch["sources"][rows_n, labels_n]
 
 
 def code_loss(logits_nV: Tensor, labels_BL: Tensor, count: Tensor | float | None = None) -> Tensor:
