@@ -16,6 +16,7 @@ def stage_one(
         "codebook": files["codebook"],
         "output": output,
         "tracking": {"mode": "disabled"},
+        "abilities": None,
         "training": TrainingConfig(
             epochs=40, batch_size=10, learning_rate=3e-3, precision="fp32", max_length=64, eval_every=0.5
         ),

@@ -15,6 +15,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BertLMHeadModel,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -29,6 +30,9 @@ EMBEDDED = "embedded"
 
 _HEAD_SHIFT = 3.0
 """Moves hidden states to where GELU is nearly straight. Less bends them, more costs bfloat16 its digits."""
+
+_NO_DROPOUT: Mapping[str, Any] = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+"""The stages see most queries once: there is nothing to overfit, and dropout costs a quarter of a step."""
 
 
 class Base(NamedTuple):
@@ -64,11 +68,7 @@ def load_base(name_or_path: str, dtype: torch.dtype | str = torch.float32) -> Ba
     """
     if name_or_path == EMBEDDED:
         return Base(_load_embedded(dtype), load_tokenizer(EMBEDDED))
-    try:
-        config = AutoConfig.from_pretrained(name_or_path)
-    except (OSError, ValueError) as error:
-        raise _unloadable(name_or_path, error) from error
-    _check_causal(name_or_path, config)
+    config = load_architecture(name_or_path)
     tokenizer = load_tokenizer(name_or_path)
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -79,6 +79,28 @@ def load_base(name_or_path: str, dtype: torch.dtype | str = torch.float32) -> Ba
     model, loading = loaded
     check_complete(name_or_path, model, loading)
     return Base(model.eval(), tokenizer)
+
+
+def load_architecture(name_or_path: str) -> PreTrainedConfig:
+    """Load what a base model is made of, without its weights.
+
+    Args:
+        name_or_path: As for ``load_base``, or a ``config.json`` alone.
+
+    Raises:
+        InputError: There is no such model, or it is not a causal LM.
+        MissingPackageError: ``"embedded"`` without the package that carries it.
+    """
+    path = _embedded_path() if name_or_path == EMBEDDED else name_or_path
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(path)
+    except (OSError, ValueError) as error:
+        raise _unloadable(name_or_path, error) from error
+    if name_or_path == EMBEDDED:
+        config.update({"is_decoder": True, **_NO_DROPOUT})
+    else:
+        _check_causal(name_or_path, config)
+    return config
 
 
 def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
@@ -147,9 +169,7 @@ def _load_embedded(dtype: torch.dtype | str) -> PreTrainedModel:
         loaded: Any = BertLMHeadModel.from_pretrained(
             _embedded_path(),
             is_decoder=True,
-            # The stages see most queries once: there is nothing to overfit, and dropout costs a quarter of a step.
-            hidden_dropout_prob=0.0,
-            attention_probs_dropout_prob=0.0,
+            **_NO_DROPOUT,
             dtype=dtype,
             output_loading_info=True,
         )

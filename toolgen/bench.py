@@ -110,6 +110,17 @@ def growth(
     err.print(f"figures and pictures written to {output}/growth.json, .html and .png", markup=False)
 
 
+@benches.command()
+def memory() -> None:
+    """Measure the memory that training steps take, beside what toolgen plan foresees. On the CPU; a minute or two.
+
+    Example: toolgen bench memory
+    """
+    from toolgen.benchmarks.memory import compare
+
+    compare()
+
+
 def _catalog(tools: Path | None) -> ToolCatalog:
     from toolgen.sources.botocore import import_catalog
 

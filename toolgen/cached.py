@@ -25,6 +25,8 @@ from toolgen.training import IGNORED, CodeCollator, answer_states
 
 Progress = Callable[[int, int], None]
 
+_COLUMNS = ("states_nD", "base_n", "words_n", "labels_n", "text_n")
+
 
 class StateDataset(Dataset[dict[str, Any]]):
     """The states behind the labels of every example, in files; an item is an example's.
@@ -47,13 +49,14 @@ class StateDataset(Dataset[dict[str, Any]]):
         self._base_n = _file(folder, "base", (count,), np.float32)
         self._words_n = _file(folder, "words", (count,), np.float32)
         self._labels_n = _file(folder, "labels", (count,), np.int64)
+        self._text_n = _file(folder, "text", (count,), np.float32)
 
     def __len__(self) -> int:
         return len(self.lengths)
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         part = slice(self._offsets[place], self._offsets[place + 1])
-        return {name: getattr(self, f"_{name}")[part] for name in ("states_nD", "base_n", "words_n", "labels_n")}
+        return {name: getattr(self, f"_{name}")[part] for name in _COLUMNS}
 
     def write(self, places: Sequence[int], columns: dict[str, Tensor]) -> None:
         """Fill in some examples, their labels one after another."""
@@ -66,7 +69,7 @@ def collate_states(examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
     """Examples of a ``StateDataset`` -> a batch: their columns, one example after another."""
     batch = {name: torch.from_numpy(np.concatenate([example[name] for example in examples])) for name in examples[0]}
     # Trainer counts loss tokens by this.
-    return {**batch, "shift_labels": batch["labels_n"]}
+    return {**batch, "shift_labels": batch["labels_n"].masked_fill(batch["text_n"] > 0, IGNORED)}
 
 
 @torch.no_grad()
@@ -106,24 +109,29 @@ def cache_states(
         inputs = {name: value.to(model.device) for name, value in inputs.items()}
         with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
             states_nD = answer_states(model, inputs)
-        labels_n = inputs["labels"][inputs["labels"] != IGNORED]
+        there_BL = inputs["labels"] != IGNORED
+        labels_n, text_n = inputs["labels"][there_BL], inputs["text"][there_BL]
         word_n = labels_n < first_id
         words_n = head.own_logits(states_nD, labels_n.where(word_n, 0))
         columns = {"states_nD": states_nD.float(), "base_n": head.normalizers(states_nD, stop=first_id)}
-        found.write(places, {**columns, "words_n": words_n.where(word_n, 0.0), "labels_n": labels_n})
+        columns |= {"words_n": words_n.where(word_n, 0.0), "labels_n": labels_n, "text_n": text_n}
+        found.write(places, columns)
         if progress is not None:
             progress(min(start + batch, len(order)), len(order))
     model.train(was_training)
     return found
 
 
-def cached_loss(model: PreTrainedModel, batch: dict[str, Tensor], count: Tensor | float | None = None) -> Tensor:
-    """``toolgen.training.code_loss`` of a batch of ``collate_states``.
+def cached_loss(
+    model: PreTrainedModel, batch: dict[str, Tensor], count: Tensor | float | None = None, text_weight: float = 0.0
+) -> Tensor:
+    """``toolgen.training.code_loss`` of a batch of ``collate_states``, or ``toolgen.replay.mixed_loss`` without kl.
 
     Args:
         model: As for ``cache_states``.
         batch: The states and what the base makes of them.
-        count: Divisor; None: the number of labels.
+        count: Divisor; None: the number of the answers' labels.
+        text_weight: Of the mean loss of general text.
     """
     module: Any = model.get_output_embeddings()
     first_id, labels_n = len(module.weight), batch["labels_n"]
@@ -131,7 +139,9 @@ def cached_loss(model: PreTrainedModel, batch: dict[str, Tensor], count: Tensor 
     normalizers_n = torch.logaddexp(batch["base_n"], logits_nS.float().logsumexp(-1))
     tools_n = logits_nS.gather(1, (labels_n - first_id).clamp(min=0)[:, None])[:, 0].float()
     losses_n = normalizers_n - torch.where(labels_n < first_id, batch["words_n"], tools_n)
-    return losses_n.sum() / (len(labels_n) if count is None else count)
+    text_n = batch["text_n"]
+    total = (losses_n * torch.where(text_n > 0, text_weight * text_n, 1.0)).sum()
+    return total / ((text_n == 0).sum() if count is None else count)
 
 
 def _file(folder: Path, name: str, shape: tuple[int, ...], dtype: type) -> Any:

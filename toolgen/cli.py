@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.markup import escape
 from rich.table import Table
 
@@ -204,6 +205,88 @@ def export_checkpoint(
         markup=False,
         soft_wrap=True,
     )
+
+
+@app.command()
+def plan(
+    model: Annotated[str, typer.Option(help="embedded, a folder, a name on the hub, or a config.json.")],
+    tools: Annotated[int, typer.Option(min=1, help="New rows: one a tool under atomic codes.")],
+    gpus: Annotated[int, typer.Option(min=1, help="GPUs of a node.")] = 1,
+    nodes: Annotated[int, typer.Option(min=1, help="Machines.")] = 1,
+    zero: Annotated[int, typer.Option(min=0, max=3, help="DeepSpeed's ZeRO stage; 0: without DeepSpeed.")] = 0,
+    offload: Annotated[bool, typer.Option("--offload", help="Optimiser, and under ZeRO-3 weights, on the host.")] = (
+        False
+    ),
+    batch: Annotated[int, typer.Option(min=1, help="Examples that a GPU takes at once.")] = 8,
+    accumulation: Annotated[int, typer.Option(min=1, help="How often it does so before a step is made.")] = 1,
+    length: Annotated[int, typer.Option(min=2, help="Tokens of an example.")] = 64,
+    labels: Annotated[int, typer.Option(min=1, help="Tokens of it that are learnt: the code and its end.")] = 2,
+    checkpointing: Annotated[
+        bool, typer.Option("--checkpointing", help="Compute layers twice instead of keeping what they made.")
+    ] = False,
+    precision: Annotated[Literal["fp32", "bf16"], typer.Option(help="Numbers that are computed with.")] = "bf16",
+    memory: Annotated[
+        float | None, typer.Option(min=1, help="GB of a GPU (default: of the one here, else 80).")
+    ] = None,
+) -> None:
+    """Foresee what training takes of each GPU's memory, before there is any GPU.
+
+    Nothing is loaded or allocated: a step is made with tensors that have shapes and no content, for each of the three
+    plans: full (every weight trains), rows+lora (the new rows and adapters), rows (the new rows alone). Where a plan
+    does not fit, a line says what to change.
+
+    Example: toolgen plan --model meta-llama/Llama-3.1-8B --tools 47000 --gpus 8 --zero 3 --batch 16 --memory 80
+
+    The options are those of a stage: --batch is training.micro_batch_size, --length training.max_length,
+    --checkpointing training.gradient_checkpointing, --zero and --offload the file named by training.deepspeed.
+    """
+    import torch
+
+    from toolgen.base import load_architecture
+    from toolgen.planner import PLANS, Planner, Settings
+    from toolgen.plans import TrainPlan
+
+    settings = Settings(
+        gpus=gpus * nodes,
+        zero=zero,
+        offload=offload,
+        batch=batch,
+        accumulation=accumulation,
+        length=length,
+        labels=labels,
+        checkpointing=checkpointing,
+        precision=precision,
+    )
+    if memory is None:
+        memory = torch.cuda.mem_get_info()[1] / 1e9 if torch.cuda.is_available() else 80
+    planner = Planner(load_architecture(model), tools)
+    # Eighty columns are just enough.
+    table = Table(
+        title=f"GB at the peak, on each GPU; it has {memory:,.3g}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 0),
+    )
+    headings = ("weights", "gradients", "optimizer", "activations", "logits", "other", "total")
+    for heading in ("plan", *headings, "fits"):
+        table.add_column(heading, justify="left" if heading == "plan" else "right", no_wrap=True)
+    trained: list[str] = []
+    advice: list[str] = []
+    with err.status("Making a step of each plan without numbers"):
+        for name in PLANS:
+            train_plan = TrainPlan.model_validate({"train": name})
+            done = planner.predict(train_plan, settings)
+            fits = done.fits(memory * 1e9)
+            parts = (f"{getattr(done, heading) / 1e9:,.2f}" for heading in headings)
+            table.add_row(name, *parts, "yes" if fits else "no")
+            trained.append(f"{name} {done.trained / 1e6:,.1f}")
+            if done.host:
+                advice.append(f"{name} takes {done.host / 1e9:,.1f} GB of the host's memory for each GPU.")
+            if not fits:
+                advice.append(planner.advise(train_plan, settings, memory * 1e9))
+    out.print(table)
+    for line in (f"Weights that train, in millions: {', '.join(trained)}.", *advice):
+        out.print(line, markup=False)
 
 
 @app.command()

@@ -38,6 +38,11 @@ class SampleStream:
         self._epoch = -1
         self._rows_N: np.ndarray = np.empty(0, dtype=np.int64)
 
+    @property
+    def size(self) -> int:
+        """Rows of an epoch."""
+        return len(self._lengths_N)
+
     def rows(self, start: int, stop: int) -> list[int]:
         """The rows at the places ``start`` to ``stop`` of the stream."""
         found: list[int] = []
@@ -114,19 +119,29 @@ class StepBatches(Sampler[list[int]]):
         first_step: Step to begin at; set it before iterating, to go on with an earlier run.
     """
 
-    def __init__(self, stream: SampleStream, division: Division, process: int, steps: int) -> None:
+    def __init__(
+        self,
+        stream: SampleStream,
+        division: Division,
+        process: int,
+        steps: int,
+        beside: tuple[SampleStream, int] | None = None,
+    ) -> None:
         """
         Args:
             stream: Gives the rows.
             division: How a step is divided.
             process: Number of this process.
             steps: Of the whole run.
+            beside: Gives further rows, numbered behind the others, and how many a step; they are dealt out to the
+                micro-batches of all processes in turn.
         """
         self.first_step = 0
         self._stream = stream
         self._division = division
         self._process = process
         self._steps = steps
+        self._beside = beside
 
     def __len__(self) -> int:
         """Micro-batches of the whole run, those before ``first_step`` included."""
@@ -138,4 +153,16 @@ class StepBatches(Sampler[list[int]]):
         for step in range(self.first_step, self._steps):
             start = step * batch + self._process * own
             rows = self._stream.rows(start, start + own)
-            yield from (rows[place : place + micro] for place in range(0, own, micro))
+            first = self._process * self._division.accumulation
+            for number, place in enumerate(range(0, own, micro), start=first):
+                yield rows[place : place + micro] + self._dealt(step, number)
+
+    def _dealt(self, step: int, number: int) -> list[int]:
+        """The further rows of one micro-batch of all."""
+        if self._beside is None:
+            return []
+        stream, count = self._beside
+        rows = stream.rows(step * count, (step + 1) * count)
+        return [
+            self._stream.size + row for row in rows[number :: self._division.processes * self._division.accumulation]
+        ]

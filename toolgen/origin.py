@@ -156,7 +156,7 @@ def resumable(folder: Path, resume: bool) -> Path | None:
 
 
 FREE_KEYS = frozenset(
-    ("output", "resume", "tracking", "validation")
+    ("output", "resume", "tracking", "validation", "abilities")
     + ("training.deepspeed", "training.micro_batch_size", "training.row_tokens", "training.gradient_checkpointing")
     + ("training.eval_every", "training.save_every")
 )

@@ -20,10 +20,12 @@ from pydantic import BaseModel, Field
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 
 from toolgen import distributed
+from toolgen.abilities import Perplexity, TextWindows, perplexity, text_windows
 from toolgen.attention import check_side_by_side
 from toolgen.cached import cache_states
 from toolgen.checkpoint import Artefacts, publish
 from toolgen.config import Section, load_config, section_of
+from toolgen.corpus import Corpus, load_corpus
 from toolgen.errors import InputError
 from toolgen.files import clear_unfinished, write_json
 from toolgen.generative import GenerativeRetriever
@@ -33,6 +35,7 @@ from toolgen.origin import OriginConfig, resumable, resume, start
 from toolgen.plans import check_plan, prepare
 from toolgen.queries import Query, read_queries
 from toolgen.records import Record, linearize, retrieval_records
+from toolgen.replay import ReplayConfig, check_replay, windows_a_step, with_text
 from toolgen.resumption import step_of
 from toolgen.terminal import USER_ERRORS, err, progress_bar, report_error
 from toolgen.tools import ToolCatalog
@@ -41,6 +44,9 @@ from toolgen.trainer import CodeTrainer, InterruptCallback
 from toolgen.training import CodeCollator, TrainingConfig, parameter_groups, total_steps, training_arguments
 
 VALIDATION_FIGURES = ("ndcg@1", "ndcg@5", "recall@5")
+
+PERPLEXITY = "perplexity"
+"""Key of a report, and of a run's entry in the history."""
 
 
 class ValidationConfig(Section):
@@ -51,10 +57,22 @@ class ValidationConfig(Section):
     most: int = Field(500, ge=1, description="Queries ranked at each evaluation; more are thinned out evenly.")
 
 
+class AbilitiesConfig(Section):
+    """How much language the model knows before and after, as perplexity of held-out text."""
+
+    text: str = Field("packages", description="packages, a file, or hub:...; see toolgen/corpus.py. Its held-out part.")
+    most_tokens: int = Field(20_000, ge=1, description="Tokens that are predicted.")
+    length: int = Field(256, ge=2, description="Tokens of a window; the model's context if that is shorter.")
+
+
 class StageConfig(OriginConfig):
     """What every stage is told."""
 
     output: Path = Field(description="The run's folder.")
+    replay: ReplayConfig | None = Field(None, description="General text in every step; null: none.")
+    abilities: AbilitiesConfig | None = Field(
+        AbilitiesConfig(), description="Perplexity before and after; null: not measured."
+    )
     validation: ValidationConfig | None = None
     training: TrainingConfig = TrainingConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -104,7 +122,7 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
     )
     distributed.join(arguments)
     settings = config.model_dump(mode="json")
-    entry = {"stage": name, "config": settings}
+    entry: dict[str, Any] = {"stage": name, "config": settings}
     resumed = resumable(_checkpoint_folder(config), config.resume)
     set_seed(config.training.seed)
     if resumed is None:
@@ -112,18 +130,24 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
         artefacts = replace(origin, history=(*origin.history, entry))
     else:
         model, origin = resume(resumed, config, entry, arguments, config.output / "start")
+        entry |= {key: value for key, value in origin.history[-1].items() if key == PERPLEXITY}
         artefacts = replace(origin, history=(*origin.history[:-1], entry))
     # A checkpoint holds merged weights. Rows and adapters of a run that goes on are restored with the optimiser.
-    check_plan(config.training.plan, len(artefacts.codes.new_ids))
-    prepare(model, config.training.plan, artefacts.codes.first_new_id)
+    plan = config.training.plan
+    check_plan(plan, len(artefacts.codes.new_ids))
+    if config.replay is not None:
+        check_replay(config.replay, plan)
+    prepare(model, plan, artefacts.codes.first_new_id)
     records = make_records(artefacts, config)
     arguments.max_steps = total_steps(config.training, len(records))
     queries = _validation_queries(config.validation, artefacts.catalog)
     GenerativeRetriever(model, artefacts).prompts([query.text for query in queries])
     with tracked(config.tracking, settings, config.output, name) as run:
         arguments.report_to = run.report_to
-        data = _Data(records, queries)
+        data = _Data(records, queries, _text(config, artefacts, arguments.max_steps))
+        abilities = _Abilities(config, artefacts, entry)
         trainer, interrupt = _trainer(config, arguments, division, model, artefacts, data, resumed)
+        trainer.look = abilities.before
         outcome = trainer.train()
         shutil.rmtree(_states_folder(config), ignore_errors=True)
         if interrupt.received is not None:
@@ -139,6 +163,7 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
             "steps": trainer.state.global_step,
             "train_loss": outcome.training_loss,
             "validation": {key.removeprefix("eval_"): value for key, value in figures.items()},
+            PERPLEXITY: abilities.after(trainer.accelerator.unwrap_model(trainer.model)),
             "seconds": time.perf_counter() - started,
             "seconds_training": outcome.metrics["train_runtime"],
             "resumed_at_step": step_of(resumed) if resumed is not None else None,
@@ -162,6 +187,7 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
 class _Data:
     records: Sequence[Record]
     queries: Sequence[Query]
+    text: TextWindows | None
 
 
 def _trainer(
@@ -185,6 +211,9 @@ def _trainer(
     collator = CodeCollator(codes.end_id if pad_id is None else pad_id, config.training.row_tokens)
     examples: Any = linearize(data.records, renderer, codes, longest)
     lengths = examples["length"][:]
+    if config.replay is not None and data.text is not None:
+        count = windows_a_step(config.replay, division.batch)
+        examples = with_text(examples, data.text.windows, data.text.opening, division.batch, count)
     if config.training.plan.cached_states:
         with progress_bar("Running the model once") as progress:
             examples = cache_states(
@@ -203,6 +232,8 @@ def _trainer(
         rank=(lambda current: rank_figures(current, artefacts, queries)) if queries else None,
         division=division,
         lengths=lengths,
+        replay=config.replay,
+        text_lengths=[len(window) for window in data.text.windows] if data.text is not None else (),
         resumed=resumed,
         train_dataset=examples,
         eval_dataset=linearize(retrieval_records(queries), renderer, codes, longest) if queries else None,
@@ -214,6 +245,71 @@ def _trainer(
         callbacks=[interrupt],
     )
     return trainer, interrupt
+
+
+class _Abilities:
+    """Perplexity of held-out text, of the base and before and after the stage; nothing where it is not asked for.
+
+    What was found before is kept in the run's entry of the history, so that a run that goes on and the stages that
+    follow know it.
+    """
+
+    def __init__(self, config: StageConfig, artefacts: Artefacts, entry: dict[str, Any]) -> None:
+        self._config = config.abilities
+        self._artefacts = artefacts
+        self._entry = entry
+        self._corpus: Corpus | None = None
+
+    def before(self, model: PreTrainedModel) -> None:
+        """Measure the model that the stage starts with."""
+        if self._config is not None:
+            found, first_id = self._measure(model), self._artefacts.codes.first_new_id
+            earlier = self._artefacts.history[:-1]
+            if not earlier:
+                # The layers are still the base's, and so are the rows below the first new one.
+                base: float | None = self._measure(model, first_id).value
+            else:
+                known = earlier[-1].get(PERPLEXITY, {})
+                comparable = all(known.get(key) == value for key, value in _conditions(found).items())
+                base = known.get("base") if comparable else None
+            self._entry[PERPLEXITY] = {**_conditions(found), "base": base, "before": found.value}
+
+    def after(self, model: PreTrainedModel) -> dict[str, Any] | None:
+        """Measure the model that the stage leaves; all figures together."""
+        if self._config is None:
+            return None
+        found = self._measure(model)
+        return {**_conditions(found), **self._entry.get(PERPLEXITY, {}), "after": found.value}
+
+    def _measure(self, model: PreTrainedModel, vocabulary: int | None = None) -> Perplexity:
+        assert self._config is not None
+        with progress_bar("Reading held-out text") as progress:
+            self._corpus = self._corpus or load_corpus(self._config.text, "held-out", progress=progress)
+        with progress_bar("Measuring perplexity") as progress:
+            return perplexity(
+                model,
+                self._artefacts.tokenizer,
+                self._corpus,
+                most_tokens=self._config.most_tokens,
+                length=self._config.length,
+                vocabulary=vocabulary,
+                progress=progress,
+            )
+
+
+def _conditions(found: Perplexity) -> dict[str, Any]:
+    """What two figures must share to be compared."""
+    return {"text": found.corpus, "fingerprint": found.fingerprint, "tokens": found.tokens, "length": found.length}
+
+
+def _text(config: StageConfig, artefacts: Artefacts, steps: int) -> TextWindows | None:
+    """The windows of text that a run replays; no more than it needs."""
+    if (replay := config.replay) is None:
+        return None
+    most = steps * windows_a_step(replay, config.training.batch_size) * replay.length
+    with progress_bar("Reading text to replay") as progress:
+        corpus = load_corpus(replay.text, "train", progress=progress)
+    return text_windows(artefacts.tokenizer, corpus, replay.length, most)
 
 
 def rank_figures(model: PreTrainedModel, artefacts: Artefacts, queries: Sequence[Query]) -> dict[str, float]:

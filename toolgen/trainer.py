@@ -27,9 +27,11 @@ from toolgen.files import is_disk_full
 from toolgen.manifest import seal, sync_folder
 from toolgen.order import Division, SampleStream, StepBatches
 from toolgen.plans import plain_weights
+from toolgen.replay import ReplayConfig, mixed_loss, windows_a_step, without_adapters
 from toolgen.resumption import Position, StateReader, StateWriter, checkpoint_name, checkpoints, step_of
 from toolgen.terminal import err
 from toolgen.training import answer_logits, code_loss
+from toolgen.vocabulary import output_weight
 
 KEPT_CHECKPOINTS = 2
 """Intermediate checkpoints that a run keeps, the newest."""
@@ -44,8 +46,11 @@ class CodeTrainer(Trainer):
     Attributes:
         artefacts: Saved beside every checkpoint of the model, so that each one is complete.
         rank: Figures of the current model on the validation queries, such as ``{"ndcg@5": 0.8}``; None: loss only.
+        look: Looks at the model before the first step of a run that starts afresh.
         division: How a step's examples are divided among processes and micro-batches.
         lengths: Tokens of each training example.
+        replay: How general text counts; None: there is none.
+        text_lengths: Tokens of each window of text; they follow the examples in the data set.
         resumed: Checkpoint that training goes on from; None: from the start.
         save_failure: Why the last attempt to save a checkpoint failed; None: it did not.
     """
@@ -57,14 +62,19 @@ class CodeTrainer(Trainer):
         rank: Callable[[PreTrainedModel], Mapping[str, float]] | None,
         division: Division,
         lengths: Sequence[int],
+        replay: ReplayConfig | None = None,
+        text_lengths: Sequence[int] = (),
         resumed: Path | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(processing_class=artefacts.tokenizer, **arguments)
         self.artefacts = artefacts
         self.rank = rank
+        self.look: Callable[[PreTrainedModel], None] | None = None
         self.division = division
         self.lengths = lengths
+        self.replay = replay
+        self.text_lengths = text_lengths
         self.resumed = resumed
         self.save_failure: str | None = None
         # The loss below is divided by the count that Trainer gives it, so it is already scaled for accumulation.
@@ -79,22 +89,36 @@ class CodeTrainer(Trainer):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """Loss of one batch; see ``code_loss``."""
+        """Loss of one batch; see ``code_loss`` and ``mixed_loss``."""
+        plain, replay = self.accelerator.unwrap_model(self.model), self.replay
         if "states_nD" in inputs:
-            return cached_loss(self.accelerator.unwrap_model(self.model), inputs, num_items_in_batch)
-        logits_nV = answer_logits(model, self.accelerator.unwrap_model(self.model), inputs)
-        loss = code_loss(logits_nV, inputs["labels"], num_items_in_batch)
+            return cached_loss(plain, inputs, num_items_in_batch, replay.weight if replay is not None else 0.0)
+        logits_nV = answer_logits(model, plain, inputs)
+        if replay is None:
+            loss = code_loss(logits_nV, inputs["labels"], num_items_in_batch)
+        else:
+            base_nV = self._base_logits(model, plain, inputs) if replay.kl else None
+            loss = mixed_loss(replay, logits_nV, base_nV, inputs, num_items_in_batch)
         if num_items_in_batch is not None and self.args.average_tokens_across_devices:
             # The count is of all processes while gradients are averaged over them.
             loss = loss * self.accelerator.num_processes
         return (loss, {"logits": logits_nV}) if return_outputs else loss
 
+    @torch.no_grad()
+    def _base_logits(self, model: torch.nn.Module, plain: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
+        """Of all labels, since under ZeRO-3 every process must ask, with text or without; for the base's vocabulary."""
+        with without_adapters(plain):
+            return answer_logits(model, plain, inputs)[:, : len(output_weight(plain))]
+
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One pass over the whole run: this process's micro-batches of every step that is still to be made."""
         dataset: Any = self.train_dataset
         cached = isinstance(dataset, StateDataset)
-        stream = SampleStream(self.lengths, self.args.data_seed or 0)
-        batches = StepBatches(stream, self.division, distributed.rank(), self.args.max_steps)
+        seed, beside = self.args.data_seed or 0, None
+        if self.replay is not None:
+            beside = SampleStream(self.text_lengths, seed), windows_a_step(self.replay, self.division.batch)
+        stream = SampleStream(self.lengths, seed)
+        batches = StepBatches(stream, self.division, distributed.rank(), self.args.max_steps, beside)
         if self.resumed is not None:
             batches.first_step = step_of(self.resumed)
         return DataLoader(
@@ -220,9 +244,11 @@ class _Exactness(TrainerCallback):
         self.trainer = trainer
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        """Everything is prepared and no step is made: the place to restore."""
+        """Everything is prepared and no step is made: the place to restore, or to look at the model as it starts."""
         if self.trainer.resumed is not None:
             self.trainer.restore(self.trainer.resumed)
+        elif self.trainer.look is not None:
+            self.trainer.look(self.trainer.accelerator.unwrap_model(self.trainer.model))
 
     def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Dropout is the only randomness within a step."""
@@ -230,8 +256,7 @@ class _Exactness(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Count epochs by examples; Trainer counts them by passes over the data loader, and there is only one."""
-        rows: Any = self.trainer.train_dataset
-        state.epoch = state.global_step * self.trainer.division.batch / len(rows)
+        state.epoch = state.global_step * self.trainer.division.batch / len(self.trainer.lengths)
 
 
 class InterruptCallback(TrainerCallback):

@@ -82,12 +82,13 @@ class CodeCollator:
     def __call__(self, examples: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
         """
         Args:
-            examples: ``prompt``, token ids, and ``answers``, token ids of each.
+            examples: ``prompt``, token ids, and ``answers``, token ids of each; ``text``, as in ``toolgen.replay``, or
+                nothing where there is no such text.
 
         Returns:
             ``input_ids``, ``position_ids``, ``segments`` and ``samples`` ``[B, T]``; ``labels`` ``[B, L]``, the tokens
-            to predict, ``IGNORED`` where there is none, and ``sources`` ``[B, L]``, the token that predicts each,
-            counted from the end of the row: 1 is the last.
+            to predict, ``IGNORED`` where there is none; ``sources`` ``[B, L]``, the token that predicts each, counted
+            from the end of the row: 1 is the last; ``text`` ``[B, L]``, above 0 where a label is of general text.
         """
         laid = [_lay(example["prompt"], example["answers"]) for example in examples]
         rows = _pack([len(each.ids) for each in laid], self.row_tokens or 0)
@@ -99,9 +100,11 @@ class CodeCollator:
         segments_BT, samples_BT = torch.full((2, *shape), PADDING)
         labels_BL = torch.full((len(rows), depth), IGNORED)
         sources_BL = torch.ones((len(rows), depth), dtype=torch.long)
+        text_BL = torch.zeros((len(rows), depth))
         for row, (places, width) in enumerate(zip(rows, widths, strict=True)):
             start, first = shape[1] - width, 0
-            for number, each in enumerate(laid[place] for place in places):
+            for number, place in enumerate(places):
+                each = laid[place]
                 stop, last = start + len(each.ids), first + len(each.labels)
                 input_ids_BT[row, start:stop] = torch.tensor(each.ids)
                 position_ids_BT[row, start:stop] = torch.tensor(each.positions)
@@ -109,6 +112,7 @@ class CodeCollator:
                 samples_BT[row, start:stop] = number
                 labels_BL[row, first:last] = torch.tensor(each.labels)
                 sources_BL[row, first:last] = shape[1] - start - torch.tensor(each.sources)
+                text_BL[row, first:last] = examples[place].get("text", 0.0)
                 start, first = stop, last
         return {
             "input_ids": input_ids_BT,
@@ -117,8 +121,9 @@ class CodeCollator:
             "samples": samples_BT,
             "labels": labels_BL,
             "sources": sources_BL,
+            "text": text_BL,
             # Trainer counts loss tokens; under this name it takes the labels as they are instead of shifting them.
-            "shift_labels": labels_BL,
+            "shift_labels": labels_BL.masked_fill(text_BL > 0, IGNORED),
         }
 
 
