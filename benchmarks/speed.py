@@ -137,17 +137,22 @@ def texts_of(catalog: ToolCatalog, count: int) -> list[str]:
 def random_model(trunk: str, codes: Coded, dtype: torch.dtype, device: str) -> PreTrainedModel:
     """A Llama of random weights whose vocabulary holds the codes."""
     largest, new = codes.trie.largest_token + 1, len(codes.artefacts.codes.new_ids)
-    torch.manual_seed(0)
     # Rows that no code uses fill the vocabulary up: they stand for a larger tokenizer's words.
+    return random_llama(TRUNKS[trunk], max(largest, WORDS + new)).to(device=device, dtype=dtype).eval()  # type: ignore[call-arg]
+
+
+def random_llama(shape: Mapping[str, int], vocabulary: int) -> PreTrainedModel:
+    """A Llama of random weights, its embedding its head; always the same."""
+    torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=max(largest, WORDS + new),
+        vocab_size=vocabulary,
         tie_word_embeddings=True,
         initializer_range=0.05,
         max_position_embeddings=CONTEXT,
-        **TRUNKS[trunk],  # type: ignore[arg-type]
+        **shape,  # type: ignore[arg-type]
     )
     model: PreTrainedModel = LlamaForCausalLM(config)
-    return model.to(device=device, dtype=dtype).eval()  # type: ignore[call-arg]
+    return model
 
 
 def take_turns(methods: Mapping[str, Method], repeats: int, device: torch.device) -> dict[str, float]:

@@ -205,6 +205,7 @@ def _train(base: Path, run: Path, plan: TrainingConfig) -> None:
         output=run,
         tracking=TrackingConfig(mode="disabled"),
         training=plan,
+        abilities=None,
         resume=True,
     )
     memorization.run(config)

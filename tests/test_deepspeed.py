@@ -69,6 +69,7 @@ def launch(script: str, *overrides: str) -> None:
         f"--master_port={next(_ports)}",
         f"stages/{script}",
         "tracking.mode=disabled",
+        "abilities=null",
         "training.precision=fp32",
         "training.batch_size=10",
         "training.learning_rate=3e-3",

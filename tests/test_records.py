@@ -1,16 +1,19 @@
 """Records and the linearizer: several gold tools are several answers, and no code is ever cut."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import toolgen.records
 from toolgen.base import load_tokenizer
 from toolgen.codebook import TokenCodes
 from toolgen.errors import InputError
 from toolgen.prompts import PromptRenderer
 from toolgen.queries import Query
-from toolgen.records import Record, linearize, memorization_records, retrieval_records
+from toolgen.records import Record, kept_examples, linearize, memorization_records, retrieval_records
 from toolgen.tools import ToolCatalog
 
 CODES = TokenCodes(("a", "b"), ((900,), (901, 902, 1)), end_id=1, new_ids={})
@@ -78,3 +81,41 @@ def test_every_text_gets_the_room_that_its_longest_answer_leaves_and_keeps_its_p
     assert [list(map(len, own)) for own in data["answers"]] == [[2], [5], [3, 2], [2]]
     with pytest.raises(InputError, match="training.max_length is 7, but the longest answer takes 5"):
         linearize([Record("make", (("a", "b"),))], renderer, CODES, 7)
+
+
+def test_examples_are_kept_for_the_same_records_and_tokenizer_only(
+    renderer: PromptRenderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[int] = []
+
+    def counted(*given: Any) -> Any:
+        made.append(1)
+        return linearize(*given)
+
+    monkeypatch.setattr(toolgen.records, "linearize", counted)
+    monkeypatch.setattr(toolgen.records, "FEWEST_KEPT", 2)
+    pair = [Record("make", (("a",),)), Record("list", (("b",), ("a",)))]
+    expected = linearize(pair, renderer, CODES, 64)[:]
+    for _ in range(2):
+        assert kept_examples(pair, renderer, CODES, 64, tmp_path)[:] == expected
+    assert len(made) == 1
+    others = [pair[::-1], [pair[0], replace(pair[1], text="lists")], [pair[0], replace(pair[1], answers=(("b",),))]]
+    for number, other in enumerate(others, start=2):
+        assert kept_examples(other, renderer, CODES, 64, tmp_path)[:] == linearize(other, renderer, CODES, 64)[:]
+        assert len(made) == number
+    assert kept_examples(pair, renderer, CODES, 20, tmp_path)[:] and len(made) == 5
+    assert len(list(tmp_path.iterdir())) == 5
+    kept_examples(pair[:1], renderer, CODES, 64, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 5, "a few are not worth it"
+
+
+def test_what_cannot_be_kept_is_made_anew(
+    renderer: PromptRenderer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(toolgen.records, "FEWEST_KEPT", 1)
+    (tmp_path / "file").write_text("no folder")
+    pair = [Record("make", (("a",),))]
+    assert (
+        kept_examples(pair, renderer, CODES, 64, tmp_path / "file" / "below")[:]
+        == linearize(pair, renderer, CODES, 64)[:]
+    )

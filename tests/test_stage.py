@@ -16,6 +16,7 @@ from toolgen.queries import Query, write_queries
 from toolgen.stage import ValidationConfig
 from toolgen.stages import memorization, retrieval
 from toolgen.tools import ToolCatalog
+from toolgen.trainer import CodeTrainer
 from toolgen.training import TrainingConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -205,3 +206,27 @@ def test_retrieval_without_any_query_is_refused(memorized: memorization.StageRes
     config = retrieval.RetrievalConfig(model=str(memorized.checkpoint), output=tmp_path, tracking={"mode": "disabled"})
     with pytest.raises(InputError, match="synthetic_per_tool"):
         retrieval.run(config)
+
+
+def test_a_run_without_memory_says_what_to_change(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: 5 bytes")
+
+    monkeypatch.setattr(CodeTrainer, "training_step", fail)
+    with pytest.raises(InputError, match="Out of memory in step 1 .*micro_batch_size=5 .it was 10") as raised:
+        memorization.run(stage_one(files, tiny_base, tmp_path))
+    assert "gradient_checkpointing=true" in str(raised.value) and "rows+lora" in str(raised.value)
+
+
+def test_another_failure_is_no_matter_of_memory(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr(CodeTrainer, "training_step", fail)
+    with pytest.raises(RuntimeError, match="shapes differ") as raised:
+        memorization.run(stage_one(files, tiny_base, tmp_path))
+    assert not isinstance(raised.value, InputError)

@@ -16,6 +16,10 @@ class DiskFullError(InputError):
     """A disk, or the user's share of it, has no room for what should be written; the message says what and where."""
 
 
+class OutOfMemoryError(InputError):
+    """A device has no room for what was asked of it; the message says what to change."""
+
+
 class MissingPackageError(InputError, ImportError):
     """An optional package is not installed; the message carries the pip command that mends it."""
 

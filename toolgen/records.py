@@ -5,14 +5,19 @@ prompt's ids and, for each answer, the ids of its codes, end symbol included. Th
 in training, so that plain ``generate`` stops after the tool; ranking does not need it.
 """
 
+import os
 import random
+import shutil
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from toolgen.codebook import TokenCodes
 from toolgen.errors import InputError
+from toolgen.files import fingerprint
 from toolgen.prompts import PromptRenderer
 from toolgen.queries import Query
 from toolgen.tools import ToolCatalog
@@ -20,6 +25,12 @@ from toolgen.tools import ToolCatalog
 if TYPE_CHECKING:
     from datasets import Dataset
 
+
+FEWEST_KEPT = 4096
+"""Records that are worth a place on the disk; fewer are tokenised in a second."""
+
+_KEPT_FORMAT = 1
+"""Raise it when the same records become other examples."""
 
 MultiGold = Literal["rows", "sequence"]
 """What the gold tools of a query become: an answer each, or one answer that names them all."""
@@ -108,6 +119,43 @@ def linearize(
                 prompts[place] = prompt
     lengths = [len(prompt) + sum(map(len, those)) for prompt, those in zip(prompts, answers, strict=True)]
     return Dataset.from_dict({"prompt": prompts, "answers": answers, "length": lengths})
+
+
+def kept_examples(
+    records: Sequence[Record], renderer: PromptRenderer, codes: TokenCodes, max_length: int, folder: Path
+) -> "Dataset":
+    """``linearize``, but what was made of the same records by the same tokenizer before is taken from the disk.
+
+    The data set lies on the disk and is mapped into memory, so it takes none of a process's own. What cannot be kept is
+    made anew every time.
+
+    Args:
+        records: The pairs.
+        renderer: Makes the prompts.
+        codes: Token ids of every tool.
+        max_length: Tokens of prompt and longest answer.
+        folder: Where data sets are kept; may be deleted at any time.
+    """
+    from datasets import load_from_disk
+
+    if len(records) < FEWEST_KEPT:
+        return linearize(records, renderer, codes, max_length)
+    made_of: list[Any] = [_KEPT_FORMAT, version("datasets"), max_length, renderer.opening_ids, renderer.closing_ids]
+    made_of += [renderer.tokenizer.backend_tokenizer.to_str(), codes.tool_ids, codes.sequences, codes.end_id]
+    made_of += [[record.text, record.answers] for record in records]
+    path = folder / f"examples-{fingerprint(made_of)}"
+    if not path.exists():
+        examples = linearize(records, renderer, codes, max_length)
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}")
+        try:
+            examples.save_to_disk(unfinished)
+            unfinished.rename(path)
+        except OSError:
+            # No room, no right to write, or another process was faster.
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if not path.exists():
+                return examples
+    return cast("Dataset", load_from_disk(path))
 
 
 def _closed(sequences: Sequence[tuple[int, ...]], end_id: int) -> list[int]:

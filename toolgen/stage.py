@@ -18,15 +18,18 @@ from typing import Any, TypeVar
 import torch
 from pydantic import BaseModel, Field
 from transformers import PreTrainedModel, TrainingArguments, set_seed
+from transformers.trainer_utils import TrainOutput
 
 from toolgen import distributed
 from toolgen.abilities import Perplexity, TextWindows, perplexity, text_windows
 from toolgen.attention import check_side_by_side
+from toolgen.base import EMBEDDED
 from toolgen.cached import cache_states
 from toolgen.checkpoint import Artefacts, publish
 from toolgen.config import Section, load_config, section_of
 from toolgen.corpus import Corpus, load_corpus
-from toolgen.errors import InputError
+from toolgen.embeddings import cache_folder
+from toolgen.errors import InputError, OutOfMemoryError
 from toolgen.files import clear_unfinished, write_json
 from toolgen.generative import GenerativeRetriever
 from toolgen.metrics import evaluate, qrels_of, run_from_hits
@@ -34,14 +37,22 @@ from toolgen.order import Division
 from toolgen.origin import OriginConfig, resumable, resume, start
 from toolgen.plans import check_plan, prepare
 from toolgen.queries import Query, read_queries
-from toolgen.records import Record, linearize, retrieval_records
+from toolgen.records import Record, kept_examples, linearize, retrieval_records
 from toolgen.replay import ReplayConfig, check_replay, windows_a_step, with_text
-from toolgen.resumption import step_of
+from toolgen.resumption import checkpoints, step_of
 from toolgen.terminal import USER_ERRORS, err, progress_bar, report_error
 from toolgen.tools import ToolCatalog
 from toolgen.tracking import TrackingConfig, tracked
 from toolgen.trainer import CodeTrainer, InterruptCallback
-from toolgen.training import CodeCollator, TrainingConfig, parameter_groups, total_steps, training_arguments
+from toolgen.training import (
+    CodeCollator,
+    TrainingConfig,
+    is_out_of_memory,
+    memory_advice,
+    parameter_groups,
+    total_steps,
+    training_arguments,
+)
 
 VALIDATION_FIGURES = ("ndcg@1", "ndcg@5", "recall@5")
 
@@ -148,7 +159,7 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
         abilities = _Abilities(config, artefacts, entry)
         trainer, interrupt = _trainer(config, arguments, division, model, artefacts, data, resumed)
         trainer.look = abilities.before
-        outcome = trainer.train()
+        outcome = _fit(trainer, config, division)
         shutil.rmtree(_states_folder(config), ignore_errors=True)
         if interrupt.received is not None:
             _stop(config, trainer, interrupt.received)
@@ -209,7 +220,7 @@ def _trainer(
     pad_id = artefacts.tokenizer.pad_token_id
     queries = data.queries
     collator = CodeCollator(codes.end_id if pad_id is None else pad_id, config.training.row_tokens)
-    examples: Any = linearize(data.records, renderer, codes, longest)
+    examples: Any = kept_examples(data.records, renderer, codes, longest, cache_folder())
     lengths = examples["length"][:]
     if config.replay is not None and data.text is not None:
         count = windows_a_step(config.replay, division.batch)
@@ -255,7 +266,8 @@ class _Abilities:
     """
 
     def __init__(self, config: StageConfig, artefacts: Artefacts, entry: dict[str, Any]) -> None:
-        self._config = config.abilities
+        # The embedded base is an encoder read as a decoder: it has no language to lose.
+        self._config = config.abilities if artefacts.base != EMBEDDED else None
         self._artefacts = artefacts
         self._entry = entry
         self._corpus: Corpus | None = None
@@ -310,6 +322,20 @@ def _text(config: StageConfig, artefacts: Artefacts, steps: int) -> TextWindows 
     with progress_bar("Reading text to replay") as progress:
         corpus = load_corpus(replay.text, "train", progress=progress)
     return text_windows(artefacts.tokenizer, corpus, replay.length, most)
+
+
+def _fit(trainer: CodeTrainer, config: StageConfig, division: Division) -> TrainOutput:
+    try:
+        return trainer.train()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        saved = checkpoints(_checkpoint_folder(config))
+        raise OutOfMemoryError(
+            f"Out of memory in step {trainer.state.global_step + 1} ({str(error).splitlines()[0][:200]}). "
+            + (f"{saved[-1].name} is whole: go on from it with resume=true. " if saved else "")
+            + f"Try, in this order: {memory_advice(config.training, division)}"
+        ) from error
 
 
 def rank_figures(model: PreTrainedModel, artefacts: Artefacts, queries: Sequence[Query]) -> dict[str, float]:

@@ -257,6 +257,31 @@ def training_arguments(
     )
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the machine, had no room."""
+    # On a CPU torch raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
+
+
+def memory_advice(config: TrainingConfig, division: Division) -> str:
+    """What to change so that a run takes less memory: first what changes no result."""
+    advice = []
+    if division.micro > 1:
+        advice.append(
+            f"training.micro_batch_size={division.micro // 2} (it was {division.micro}; the result is the same)"
+        )
+    if not config.gradient_checkpointing:
+        advice.append("training.gradient_checkpointing=true (the same result, a third slower)")
+    if config.deepspeed is None:
+        advice.append("several GPUs under DeepSpeed: training.deepspeed=configs/deepspeed/zero2.json, or zero3")
+    elif "offload" not in config.deepspeed.name:
+        advice.append("ZeRO-3 with offloading: training.deepspeed=configs/deepspeed/zero3_offload.json")
+    advice.append("a shorter training.max_length")
+    if config.plan.train == "full":
+        advice.append("training.plan.train=rows+lora or rows, whose optimiser holds a small part")
+    return "; ".join(advice) + ". `toolgen plan` foresees what fits."
+
+
 def total_steps(config: TrainingConfig, rows: int) -> int:
     """Steps of a run over ``rows`` training rows."""
     return max(math.ceil(config.epochs * rows / config.batch_size), config.min_steps)
