@@ -1,6 +1,7 @@
 """``toolgen bench ...``: speed, as ratios measured in one run. Knows the terminal; the work is done by the benchmarks,
 which it looks at inside functions only."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -111,6 +112,68 @@ def growth(
 
 
 @benches.command()
+def train(
+    tools: Annotated[Path | None, typer.Option(help="Catalogue: .jsonl or .jsonl.gz; default: AWS's S3.")] = None,
+    trunk: Annotated[
+        str, typer.Option(help="Shapes of the layers, separated by commas: 22m, 300m, 1b; their weights are random.")
+    ] = "22m",
+    batch: Annotated[int, typer.Option(min=1, help="Examples a step.")] = 32,
+    steps: Annotated[int, typer.Option(min=1, help="Of a turn.")] = 8,
+    max_length: Annotated[
+        int, typer.Option(min=8, help="Tokens of an example; longer documents lose their end.")
+    ] = 256,
+    row_tokens: Annotated[int, typer.Option(min=8, help="Of a packed row.")] = 512,
+    precision: Annotated[
+        Literal["fp32", "bf16"], typer.Option(help="Of all lines; under fp32 one line adds bf16 where hardware has it.")
+    ] = "fp32",
+    compiled: Annotated[bool, typer.Option("--compile", help="A line with compiled layers as well.")] = False,
+    pairs: Annotated[bool, typer.Option(help="Also the direct comparisons: packing, loss, cached states.")] = True,
+    lengths: Annotated[
+        str, typer.Option(help="Lengths at which documents are cut to compare packing, separated by commas.")
+    ] = "128,256,512",
+    cached_tools: Annotated[int, typer.Option(min=1, help="Tools of the comparison of cached states.")] = 2000,
+    epochs: Annotated[int, typer.Option(min=1, help="Of the same.")] = 8,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 ...")] = "cpu",
+    peak_tflops: Annotated[
+        float | None, typer.Option(help="Of the hardware; default: by a GPU's name, on a CPU measured.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Turns that count; one more goes before them.")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Also write runs/bench/train.json.")] = False,
+) -> None:
+    """Measure training steps on real documents, the published way beside ours, ingredient by ingredient.
+
+    Lines: published (random order, padded, logits of every position, AdamW over all weights), +labelled (logits of
+    labelled positions alone), +sorted (documents of like length together), +packed (several in a row), +bf16, +compile,
+    +checkpointing; then plans: rows+lora, rows, output rows, the one pass over the data and cached states.
+
+    Example: toolgen bench train --tools tools.jsonl.gz --batch 16 --max-length 128
+    """
+    from toolgen.benchmarks.train import Pairs, Settings, compare
+    from toolgen.generative import usable_device
+    from toolgen.training import uses_bf16
+
+    bf16 = precision == "bf16"
+    settings = Settings(
+        batch=batch,
+        steps=steps,
+        max_length=max_length,
+        row_tokens=row_tokens,
+        bf16=bf16,
+        adds_bf16=not bf16 and uses_bf16("auto"),
+        compiled=compiled,
+        device=usable_device(device),
+        peak_tflops=peak_tflops,
+        repeats=repeats,
+    )
+    chosen = Pairs(_numbers("--lengths", lengths, 8), cached_tools, epochs) if pairs else None
+    report = compare(_catalog(tools), _names(trunk, "--trunk", "22m,300m"), settings, chosen)
+    if as_json:
+        path = Path("runs/bench/train.json")
+        write_json(path, asdict(report))
+        err.print(f"figures written to {path}", markup=False)
+
+
+@benches.command()
 def memory() -> None:
     """Measure the memory that training steps take, beside what toolgen plan foresees. On the CPU; a minute or two.
 
@@ -121,16 +184,47 @@ def memory() -> None:
     compare()
 
 
+@benches.command()
+def abilities(
+    base: Annotated[
+        Path | None, typer.Option(help="Folder of a causal LM; default: a small one, trained here first.")
+    ] = None,
+    ways: Annotated[str | None, typer.Option(help="Ways to train, separated by semicolons; default: all.")] = None,
+    epochs: Annotated[float, typer.Option(help="Of memorization.")] = 8,
+    output: Annotated[Path, typer.Option(help="Where the runs go; an interrupted one goes on.")] = Path(
+        "runs/bench/abilities"
+    ),
+) -> None:
+    """Measure what training on tools costs a language model: perplexity of held-out text before and after both stages.
+
+    Under every way to train: all weights as published, rows, rows with adapters, with and without general text. On two
+    cores a quarter of an hour, and as much for the small base. Figures also in abilities.json.
+
+    Example: toolgen bench abilities --ways "full;rows;rows+lora, replay"
+    """
+    from toolgen.benchmarks.abilities import WAYS, measure, rows_of
+    from toolgen.benchmarks.decoder import train_decoder
+
+    chosen = [way.strip() for way in ways.split(";")] if ways is not None else list(WAYS)
+    if unknown := [way for way in chosen if way not in WAYS]:
+        raise InputError(f"--ways: {unknown[0]!r} is none. Choose from: {'; '.join(WAYS)}.")
+    if base is None and not (base := output / "decoder").exists():
+        train_decoder(base)
+    kept = measure(base, output, chosen, epochs=epochs)
+    write_json(output / "abilities.json", rows_of(kept))
+    err.print(f"figures written to {output / 'abilities.json'}", markup=False)
+
+
 def _catalog(tools: Path | None) -> ToolCatalog:
     from toolgen.sources.botocore import import_catalog
 
     return ToolCatalog.from_jsonl(tools) if tools is not None else import_catalog(["s3"])
 
 
-def _names(text: str) -> list[str]:
+def _names(text: str, option: str = "--schemes", such_as: str = "atomic,numeric") -> list[str]:
     names = [name.strip() for name in text.split(",") if name.strip()]
     if not names:
-        raise InputError("--schemes names none. Give names separated by commas, as atomic,numeric.")
+        raise InputError(f"{option} names none. Give names separated by commas, as {such_as}.")
     return names
 
 
