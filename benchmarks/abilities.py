@@ -25,10 +25,10 @@ from toolgen.stages import memorization, retrieval
 from toolgen.terminal import out, progress_bar
 from toolgen.tokenizer import encode_text, end_token_id
 
-SERVICES = ("dynamodb", "iam", "lambda", "s3", "sns", "sqs", "ecs", "route53")
+SERVICES = ("dynamodb", "s3", "sns", "sqs")
 
-_TRUNK_RATE, _ROW_RATE = 1e-3, 2e-3
-_REPLAY = {"share": 1.0, "length": 128, "weight": 1.0}
+_TRUNK_RATE, _ROW_RATE = 5e-4, 2e-3
+_REPLAY = {"share": 0.5, "length": 64, "weight": 1.0}
 
 WAYS: Mapping[str, Mapping[str, Any]] = {
     # ToolGen's: every weight, and nothing but tools.
@@ -94,7 +94,7 @@ def measure(
 def _train(way: str, base: Path, output: Path, epochs: float, test: Sequence[Query]) -> Kept:
     folder = output / way.replace(", ", "-").replace("+", "-")
     shared = {"tracking": {"mode": "disabled"}, "resume": True, **WAYS[way]}
-    training = {"batch_size": 32, "learning_rate": _TRUNK_RATE, "row_learning_rate": _ROW_RATE, "max_length": 128}
+    training = {"batch_size": 32, "learning_rate": _TRUNK_RATE, "row_learning_rate": _ROW_RATE, "max_length": 64}
     training = {**training, **WAYS[way]["training"]}
     origin = {"model": str(base), "tools": output / "tools.jsonl", "codebook": output / "codebook.json"}
     stages: list[tuple[Any, dict[str, Any]]] = [

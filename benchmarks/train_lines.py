@@ -4,10 +4,10 @@ Every line makes one pass over the same examples, from the collator to the optim
 of ToolGen (arXiv 2410.03439): random order, padded to the longest, logits at every position, AdamW over all weights.
 The lines with a plus add to the one above them; the plans that follow keep what was added, but for checkpointing.
 
-MFU is ``(t P n + w D V m + r D S m) / seconds / peak``: real tokens ``n`` and labels ``m``, weights ``P`` of the layers,
-width ``D``, ``V`` rows of words and ``S`` of tools. A weight costs 2 FLOPs a token forward, 2 more for its input's
-gradient and 2 for its own, so full training has ``t = w = r = 6``; ``_Costs`` has the others. Attention, padding,
-recomputation and logits that no label asks for are no useful work and count nothing.
+MFU is ``(t P n + w D V m + r D S m) / seconds / peak``: ``n`` real tokens and ``m`` labels, ``P`` weights of the
+layers, width ``D``, ``V`` rows of words and ``S`` of tools. A weight costs 2 FLOPs a token forward, 2 more for its
+input's gradient and 2 for its own, so full training has ``t = w = r = 6``; ``_Costs`` has the others. Attention,
+padding, recomputation and logits that no label asks for are no useful work and count nothing.
 
 Knows texts, models and optimisers; nothing of tables.
 """
@@ -31,7 +31,7 @@ from transformers import PreTrainedModel
 from toolgen.base import load_tokenizer
 from toolgen.benchmarks import speed
 from toolgen.benchmarks.speed import Method, peak_megabytes, random_llama, take_turns
-from toolgen.cached import cache_states, cached_loss, collate_states
+from toolgen.cached import StateDataset, cache_states, cached_loss, collate_states
 from toolgen.errors import InputError
 from toolgen.indexing import build
 from toolgen.order import SampleStream
@@ -69,11 +69,11 @@ class Row:
     part: str
     line: str
     seconds: float
-    tokens_per_second: float | None
-    samples_per_second: float | None
-    memory_mb: float | None
-    mfu: float | None
-    factor: float
+    tokens_per_second: float
+    samples_per_second: float | None = None
+    memory_mb: float | None = None
+    mfu: float | None = None
+    factor: float = 1
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Settings:
         max_length: Tokens of prompt and answer; longer documents lose their end.
         row_tokens: Of a packed row.
         bf16: Whether all lines compute in bf16, the published way included.
-        faster: Whether a line adds bf16 to the others.
+        adds_bf16: Whether a line adds it to the others.
         compiled: Whether a line compiles the layers.
         device: Of the model.
         peak_tflops: Of the hardware, in the precision that is used; None: by its name, or measured.
@@ -100,7 +100,7 @@ class Settings:
     max_length: int = 256
     row_tokens: int = 512
     bf16: bool = False
-    faster: bool = False
+    adds_bf16: bool = False
     compiled: bool = False
     device: torch.device = torch.device("cpu")
     peak_tflops: float | None = None
@@ -148,6 +148,10 @@ class Material:
         """One batch of tensors."""
         return collator([self.examples[place] for place in places])
 
+    def batches(self, collator: CodeCollator, parts: Sequence[Sequence[int]]) -> list[Callable[[], Batch]]:
+        """What makes the batch of each part, whenever it is asked."""
+        return [partial(self.batch, collator, places) for places in parts]
+
 
 class _Costs(NamedTuple):
     """FLOPs a weight and token, or label, of the layers, the words' rows and the tools'."""
@@ -188,15 +192,14 @@ class Line:
 class Trained:
     """A model under a plan, with its optimiser."""
 
-    def __init__(self, model: PreTrainedModel, plan: TrainPlan, first_id: int, device: torch.device) -> None:
+    def __init__(self, model: PreTrainedModel, plan: TrainPlan, device: torch.device) -> None:
         """
         Args:
-            model: Is changed.
+            model: Is changed; its tools' rows follow those of the words.
             plan: What trains.
-            first_id: Of the first tool's token.
             device: Where it goes.
         """
-        prepare(model, plan, first_id)
+        prepare(model, plan, speed.WORDS)
         training = TrainingConfig(plan=plan)
         self.model: PreTrainedModel = model.to(device=device).train()  # type: ignore[call-arg]
         self.optimizer = torch.optim.AdamW(
@@ -242,22 +245,25 @@ def material(catalog: ToolCatalog, max_length: int, count: int | None = None) ->
     return Material(examples, len(book.new_symbols), end_id)
 
 
-def measure_lines(texts: Material, settings: Settings) -> list[Row]:
-    """All lines on the same examples, taking turns."""
+def measure_lines(texts: Material, settings: Settings, peaks: Mapping[bool, float]) -> list[Row]:
+    """All lines on the same examples, taking turns.
+
+    Args:
+        texts: The examples.
+        settings: How they are trained on.
+        peaks: From ``peak_flops``, without bf16 and with it.
+    """
     with TemporaryDirectory() as folder:
-        lines = list(_lines(texts, settings, Path(folder) / "states"))
+        base = random_llama(speed.TRUNKS[settings.trunk], speed.WORDS + texts.tools)
+        lines = [*_full_lines(base, texts, settings), *_plan_lines(base, texts, settings, Path(folder))]
         seconds = take_turns({line.name: line.turn for line in lines}, settings.repeats, settings.device)
         memory = {line.name: line.held() / 1e6 + peak_megabytes(line.probe, settings.device) for line in lines}
-    shape = speed.TRUNKS[settings.trunk]
-    width, labels, peaks = shape["hidden_size"], texts.labels, {}
-    layers = layer_weights(random_llama(shape, 8))
+    layers, states = layer_weights(base), texts.labels * base.config.hidden_size
     rows = []
     for line in lines:
-        taken = seconds[line.name]
-        useful = line.costs.layers * layers * texts.tokens
-        useful += width * labels * (line.costs.words * speed.WORDS + line.costs.tools * texts.tools)
-        if line.bf16 not in peaks:
-            peaks[line.bf16] = peak_flops(settings, line.bf16)
+        taken, costs = seconds[line.name], line.costs
+        useful = costs.layers * layers * texts.tokens
+        useful += states * (costs.words * speed.WORDS + costs.tools * texts.tools)
         rows.append(
             Row(
                 part=f"steps, {settings.trunk}",
@@ -273,76 +279,75 @@ def measure_lines(texts: Material, settings: Settings) -> list[Row]:
     return rows
 
 
-def _lines(texts: Material, settings: Settings, folder: Path) -> Iterator[Line]:
-    base = random_llama(speed.TRUNKS[settings.trunk], speed.WORDS + texts.tools)
+def _full_lines(base: PreTrainedModel, texts: Material, settings: Settings) -> Iterator[Line]:
+    full = Trained(copy.deepcopy(base), TrainPlan(), settings.device)
+    labelled, bf16 = partial(labelled_loss, full.model), settings.bf16
     padded, packed = CodeCollator(texts.end_id), CodeCollator(texts.end_id, settings.row_tokens)
     shuffled, by_length = texts.shuffled(settings.batch), texts.by_length(settings.batch)
-    full = Trained(copy.deepcopy(base), TrainPlan(), speed.WORDS, settings.device)
-    bf16 = settings.bf16
-
-    def line(
-        name: str,
-        trained: Trained,
-        loss: Loss,
-        costs: _Costs,
-        collator: CodeCollator = packed,
-        batches: Sequence[Sequence[int]] = by_length,
-    ) -> Line:
-        precise = bf16
-
-        def steps(chosen: Sequence[Sequence[int]]) -> None:
-            for places in chosen:
-                trained.step(loss, texts.batch(collator, places), precise)
-
-        # A batch's logits and activations grow with its tensor.
-        widest = max(batches, key=lambda places: texts.batch(collator, places)["input_ids"].numel())
-        return Line(name, partial(steps, batches), partial(steps, [widest]), trained.nbytes, costs, bf16)
-
-    yield line("published", full, partial(published_loss, full.model), _FULL, padded, shuffled)
-    yield line("+labelled", full, partial(labelled_loss, full.model), _FULL, padded, shuffled)
-    yield line("+sorted", full, partial(labelled_loss, full.model), _FULL, padded)
-    yield line("+packed", full, partial(labelled_loss, full.model), _FULL)
-    if settings.faster:
+    yield _line("published", full, partial(published_loss, full.model), _FULL, bf16, texts.batches(padded, shuffled))
+    yield _line("+labelled", full, labelled, _FULL, bf16, texts.batches(padded, shuffled))
+    yield _line("+sorted", full, labelled, _FULL, bf16, texts.batches(padded, by_length))
+    yield _line("+packed", full, labelled, _FULL, bf16, texts.batches(packed, by_length))
+    if settings.adds_bf16:
         bf16 = True
-        yield line("+bf16", full, partial(labelled_loss, full.model), _FULL)
+        yield _line("+bf16", full, labelled, _FULL, bf16, texts.batches(packed, by_length))
     if settings.compiled:
-        swift = Trained(copy.deepcopy(base), TrainPlan(), speed.WORDS, settings.device)
+        swift = Trained(copy.deepcopy(base), TrainPlan(), settings.device)
         swift.model.base_model.compile(dynamic=True)
-        yield line("+compile", swift, partial(labelled_loss, swift.model), _FULL)
-    yield line("+checkpointing", full, partial(_recomputing_loss, full.model), _FULL)
+        loss = partial(labelled_loss, swift.model)
+        yield _line("+compile", swift, loss, _FULL, bf16, texts.batches(packed, by_length))
+    loss = partial(_recomputing_loss, full.model)
+    yield _line("+checkpointing", full, loss, _FULL, bf16, texts.batches(packed, by_length))
+
+
+def _plan_lines(base: PreTrainedModel, texts: Material, settings: Settings, folder: Path) -> Iterator[Line]:
+    bf16 = settings.bf16 or settings.adds_bf16
+    packed, by_length = CodeCollator(texts.end_id, settings.row_tokens), texts.by_length(settings.batch)
     for name, plan, costs in (
         ("rows+lora", TrainPlan(train="rows+lora"), _THROUGH),
         ("rows", TrainPlan(train="rows"), _THROUGH),
         ("output rows", OUTPUT_ROWS, _OUTPUT),
     ):
-        trained = Trained(copy.deepcopy(base), plan, speed.WORDS, settings.device)
-        yield line(name, trained, partial(labelled_loss, trained.model), costs)
-    cache = partial(
-        cache_states, trained.model, collator=packed, folder=folder, batch=settings.batch, bf16=bf16
-    )
-    states = cache(texts.examples)
-    longest = texts.examples.select(np.argsort(texts.lengths)[-settings.batch :])
-    yield Line(
-        "the one pass",
-        partial(cache, texts.examples),
-        partial(cache, longest, folder=folder.with_name("probe")),
-        trained.nbytes,
-        _PASS,
-        bf16,
-    )
+        trained = Trained(copy.deepcopy(base), plan, settings.device)
+        batches = texts.batches(packed, by_length)
+        yield _line(name, trained, partial(labelled_loss, trained.model), costs, bf16, batches)
 
-    def cached_steps(chosen: Sequence[Sequence[int]]) -> None:
-        for places in chosen:
-            trained.step(partial(cached_loss, trained.model), collate_states([states[at] for at in places]), bf16)
+    # What is cached are the states of the last plan's model.
+    def cached(name: str, places: Sequence[int]) -> StateDataset:
+        examples = texts.examples.select(places)
+        return cache_states(trained.model, examples, packed, folder / name, batch=settings.batch, bf16=bf16)
 
-    probe = partial(cached_steps, by_length[:1])
-    yield Line("cached states", partial(cached_steps, by_length), probe, trained.nbytes, _CACHED, bf16)
+    everywhere = range(len(texts.examples))
+    # Batches of the pass are of like lengths.
+    longest = np.argsort(texts.lengths)[-settings.batch :].tolist()
+    turn, probe = partial(cached, "turn", everywhere), partial(cached, "probe", longest)
+    yield Line("the one pass", turn, probe, trained.nbytes, _PASS, bf16)
+    states = cached("states", everywhere)
+
+    def batch(places: Sequence[int]) -> Batch:
+        return collate_states([states[place] for place in places])
+
+    batches = [partial(batch, places) for places in by_length]
+    yield _line("cached states", trained, partial(cached_loss, trained.model), _CACHED, bf16, batches)
+
+
+def _line(
+    name: str, trained: Trained, loss: Loss, costs: _Costs, bf16: bool, batches: Sequence[Callable[[], Batch]]
+) -> Line:
+    def steps(chosen: Sequence[Callable[[], Batch]]) -> None:
+        for batch in chosen:
+            trained.step(loss, batch(), bf16)
+
+    # Activations and logits grow with a batch's tensors.
+    widest = max(batches, key=lambda batch: sum(tensor.numel() for tensor in batch().values()))
+    return Line(name, partial(steps, batches), partial(steps, [widest]), trained.nbytes, costs, bf16)
 
 
 def published_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
     """Cross-entropy over the logits of every position, those without a label masked; rows of one answer each."""
-    places_BL = batch["input_ids"].shape[1] - batch["sources"]
-    labels_BT = torch.full_like(batch["input_ids"], IGNORED).scatter(1, places_BL, batch["labels"])
+    rows_n, labels_n = (batch["labels"] != IGNORED).nonzero(as_tuple=True)
+    labels_BT = torch.full_like(batch["input_ids"], IGNORED)
+    labels_BT[rows_n, -batch["sources"][rows_n, labels_n]] = batch["labels"][rows_n, labels_n]
     mask_BT = (batch["segments"] >= 0).long()
     logits_BTV = model(
         input_ids=batch["input_ids"], attention_mask=mask_BT, position_ids=batch["position_ids"], use_cache=False
@@ -363,11 +368,11 @@ def _recomputing_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
 @contextmanager
 def _checkpointing(model: PreTrainedModel) -> Iterator[None]:
     # Only the forward asks; the model is that of other lines too.
-    model.gradient_checkpointing_enable({"use_reentrant": False})
+    model.activation_checkpointing_enable()
     try:
         yield
     finally:
-        model.gradient_checkpointing_disable()
+        model.activation_checkpointing_disable()
 
 
 def layer_weights(model: PreTrainedModel) -> int:

@@ -208,8 +208,10 @@ def abilities(
     chosen = [way.strip() for way in ways.split(";")] if ways is not None else list(WAYS)
     if unknown := [way for way in chosen if way not in WAYS]:
         raise InputError(f"--ways: {unknown[0]!r} is none. Choose from: {'; '.join(WAYS)}.")
-    if base is None and not (base := output / "decoder").exists():
-        train_decoder(base)
+    if base is None:
+        base = output / "decoder"
+        if not base.exists():
+            train_decoder(base)
     kept = measure(base, output, chosen, epochs=epochs)
     write_json(output / "abilities.json", rows_of(kept))
     err.print(f"figures written to {output / 'abilities.json'}", markup=False)

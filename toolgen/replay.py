@@ -45,10 +45,10 @@ def check_replay(config: ReplayConfig, plan: TrainPlan) -> None:
         InputError: The text would have no part in the loss, or there is no base to compare with.
     """
     if not config.weight and not config.kl:
-        raise InputError("training.replay: weight and kl are both 0, so that text counts for nothing. Set one of them.")
+        raise InputError("replay: weight and kl are both 0, so that text counts for nothing. Set one of them.")
     if config.kl and (plan.train == "full" or plan.cached_states):
         raise InputError(
-            "training.replay.kl compares with the base, which is at hand under training.plan.train=rows or rows+lora "
+            "replay.kl compares with the base, which is at hand under training.plan.train=rows or rows+lora "
             "and without cached_states. Choose one of them, or replay without kl."
         )
 
