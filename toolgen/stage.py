@@ -6,6 +6,7 @@ and the tracker's files.
 """
 
 import argparse
+import resource
 import shutil
 import signal
 import sys
@@ -177,6 +178,9 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
             PERPLEXITY: abilities.after(trainer.accelerator.unwrap_model(trainer.model)),
             "seconds": time.perf_counter() - started,
             "seconds_training": outcome.metrics["train_runtime"],
+            # Of this process, since it began.
+            "peak_host_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+            "peak_gpu_gb": torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None,
             "resumed_at_step": step_of(resumed) if resumed is not None else None,
             "catalog_fingerprint": artefacts.catalog.fingerprint,
             "codebook_fingerprint": artefacts.codebook.fingerprint,
