@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from typer.testing import CliRunner
 
+import toolgen.checkpoint
 from toolgen.checkpoint import Artefacts, load_model, publish, write_model
 from toolgen.cli import app
 from toolgen.errors import InputError
@@ -69,6 +70,17 @@ def test_an_intermediate_checkpoint_becomes_a_plain_folder_with_the_same_logits(
     assert earlier.catalog.fingerprint == exported.catalog.fingerprint
     assert earlier.codes == exported.codes and earlier.history == exported.history
     assert len(GenerativeRetriever.load(done.folder, device="cpu").search(["delete a bucket"], 3)[0]) == 3
+
+
+def test_large_weights_are_kept_in_several_files(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = run / "checkpoints" / "checkpoint-10"
+    monkeypatch.setattr(toolgen.checkpoint, "MODEL_SHARD", "40KB")
+    done = export(source, tmp_path / "plain")
+    assert len(list(done.folder.glob("model-*.safetensors"))) > 1
+    verify(done.folder, digests=True)
+    assert torch.equal(logits(source), logits(done.folder))
+    again = export(done.folder, tmp_path / "again")
+    assert torch.equal(logits(source), logits(again.folder))
 
 
 @pytest.mark.parametrize(("dtype", "stored"), [("bf16", torch.bfloat16), ("fp16", torch.float16)])

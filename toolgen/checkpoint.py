@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+MODEL_SHARD = "5GB"
+"""A file of weights holds no more: a large model is read file by file, and a failed copy is repeated for one."""
+
 FORMAT = 1
 CARD = "toolgen.json"
 CATALOG = "tools.jsonl"
@@ -176,7 +179,7 @@ def write_model(
     from toolgen.base import without_bars
 
     with without_bars():
-        model.save_pretrained(folder, state_dict=weights)
+        model.save_pretrained(folder, state_dict=weights, max_shard_size=MODEL_SHARD)
     artefacts.save(folder)
 
 
