@@ -28,6 +28,7 @@ from toolgen.tokenizer import encode_text, end_token_id
 SERVICES = ("dynamodb", "s3", "sns", "sqs")
 
 _TRUNK_RATE, _ROW_RATE = 5e-4, 2e-3
+_PRIOR = {"kind": "hidden", "center": True, "scale": "small"}
 _REPLAY = {"share": 0.5, "length": 64, "weight": 1.0}
 
 WAYS: Mapping[str, Mapping[str, Any]] = {
@@ -96,7 +97,12 @@ def _train(way: str, base: Path, output: Path, epochs: float, test: Sequence[Que
     shared = {"tracking": {"mode": "disabled"}, "resume": True, **WAYS[way]}
     training = {"batch_size": 32, "learning_rate": _TRUNK_RATE, "row_learning_rate": _ROW_RATE, "max_length": 64}
     training = {**training, **WAYS[way]["training"]}
-    origin = {"model": str(base), "tools": output / "tools.jsonl", "codebook": output / "codebook.json"}
+    origin = {
+        "model": str(base),
+        "tools": output / "tools.jsonl",
+        "codebook": output / "codebook.json",
+        "prior": _PRIOR,
+    }
     stages: list[tuple[Any, dict[str, Any]]] = [
         (memorization, {**origin, "training": {**training, "epochs": epochs}}),
         (retrieval, {"model": str(folder / "memorization" / "final"), "synthetic_per_tool": 8, "training": training}),

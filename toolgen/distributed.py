@@ -132,9 +132,9 @@ def whole(parameters: Sequence[torch.nn.Parameter]) -> AbstractContextManager[No
     """Inside, these parameters are whole on every process, to be read; ZeRO-3 spreads them otherwise. A collective."""
     if not any(hasattr(parameter, "ds_id") for parameter in parameters):
         return nullcontext()
-    from deepspeed.zero import GatheredParameters
+    import deepspeed
 
-    return cast(AbstractContextManager[None], GatheredParameters(list(parameters)))
+    return cast(AbstractContextManager[None], deepspeed.zero.GatheredParameters(list(parameters)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,11 @@ class Prior(Section):
     scale: Literal["word", "small", "none"] = Field(
         "word", description="Norm of the rows: word (as word rows on average), small (1/sqrt(D)) or none (as pooled)."
     )
+    center: bool = Field(
+        False,
+        description="Take the tools' mean off, before the scale: a row says what sets its tool apart. States of "
+        "decoders share a direction, in which every tool would take the words' probability.",
+    )
     seed: int = Field(0, description="Of random rows.")
     max_tokens: int = Field(128, ge=1, description="Tokens of the document that hidden reads.")
 
@@ -141,6 +146,8 @@ def prior_rows(
         else:
             texts = [_title(tool) if prior.kind == "name" else tool.document() for tool in tools]
             vectors_ND = _pooled_word_rows(words_VD, encode_texts(tokenizer, texts), prior.pooling)
+        if prior.center and (usable_N := vectors_ND.any(1)).sum() > 1:
+            vectors_ND[usable_N] -= vectors_ND[usable_N].mean(0)
         mean_row_D = words_VD.mean(0, dtype=torch.float32).cpu()
         rows_SD = _mean_over_tools(vectors_ND, catalog, codebook, mean_row_D)
     if prior.scale == "none":
