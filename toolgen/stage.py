@@ -130,8 +130,8 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
         )
     if config.training.plan.train == "rows+lora" and config.training.deepspeed:
         raise InputError(
-            "training.plan.train=rows+lora does not train exactly under DeepSpeed yet: losses leave those of one process "
-            "once a checkpoint was saved. Leave training.deepspeed out, or choose rows or full."
+            "training.plan.train=rows+lora does not train exactly under DeepSpeed yet: losses leave those of one "
+            "process once a checkpoint was saved. Leave training.deepspeed out, or choose rows or full."
         )
     division = Division.of(config.training.batch_size, config.training.micro_batch_size, distributed.world_size())
     arguments = training_arguments(
