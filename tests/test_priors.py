@@ -117,6 +117,12 @@ def test_hidden_is_what_the_output_projection_sees(which: str, pooling: str, req
         assert torch.allclose(row, wanted, atol=1e-4)
 
 
+def test_centring_moves_all_rows_alike(untied: Base) -> None:
+    apart, centred = (rows(untied, Prior(kind="hidden", scale="none", center=center)) for center in (False, True))
+    assert torch.allclose(centred[0] - centred[1], apart[0] - apart[1], atol=1e-5)
+    assert not torch.allclose(centred[0], apart[0], atol=1e-3)
+
+
 def test_hidden_does_not_depend_on_the_batch(untied: Base) -> None:
     texts = [tool.document() for tool in TOOLS.values()] * 3
     alone = hidden_vectors(plain("hidden"), untied.model, untied.tokenizer, texts, tokens_a_batch=1)
