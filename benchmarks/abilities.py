@@ -15,12 +15,12 @@ from rich.table import Table
 
 from toolgen.base import load_base
 from toolgen.benchmarks.quickstart import split_by_tools
+from toolgen.checkpoint import Artefacts, load_model
 from toolgen.files import read_json
-from toolgen.generative import GenerativeRetriever
 from toolgen.indexing import build
-from toolgen.metrics import evaluate, qrels_of, run_from_hits
 from toolgen.queries import Query, write_queries
 from toolgen.sources.botocore import import_catalog, import_examples
+from toolgen.stage import rank_figures
 from toolgen.stages import memorization, retrieval
 from toolgen.terminal import out, progress_bar
 from toolgen.tokenizer import encode_text, end_token_id
@@ -116,22 +116,16 @@ def _train(way: str, base: Path, output: Path, epochs: float, test: Sequence[Que
         else:
             config = kind.model_validate({**shared, **own, "output": folder / name})
             reports.append(module.run(config).report)
-    retriever = GenerativeRetriever.load(folder / "retrieval" / "final")
+    final = folder / "retrieval" / "final"
     first, last = (report["perplexity"] for report in reports)
     return Kept(
         way=way,
         base=first["base"],
         memorized=first["after"],
         final=last["after"],
-        ndcg=_ndcg(retriever, test),
+        ndcg=rank_figures(load_model(final), Artefacts.load(final), test)["ndcg@5"],
         seconds=sum(report["seconds"] for report in reports),
     )
-
-
-def _ndcg(retriever: GenerativeRetriever, test: Sequence[Query]) -> float:
-    answers = retriever.search([query.text for query in test], 5)
-    run = {query.id: run_from_hits(hits) for query, hits in zip(test, answers, strict=True)}
-    return evaluate(qrels_of(test), run).means["ndcg@5"]
 
 
 def _table(kept: Sequence[Kept], title: str) -> Table:

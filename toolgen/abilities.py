@@ -9,7 +9,7 @@ Legend: ``B`` windows, ``T`` tokens, ``D`` width, ``n`` predicted tokens.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
@@ -19,13 +19,11 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen.corpus import Corpus
+from toolgen.embeddings import Progress
 from toolgen.errors import InputError
 from toolgen.head import Head
 from toolgen.prompts import PromptRenderer
 from toolgen.tokenizer import encode_texts
-
-Progress = Callable[[int, int], None]
-"""Told (done, total)."""
 
 _ENCODED_TOGETHER = 64
 """Documents: a few tokens of a long corpus are asked for, and the rest need not be encoded."""

@@ -138,13 +138,13 @@ class _Said:
         """States ``[m, D]`` after these tokens, from one reading or several."""
         kept_m = self._kept_n.take(numbers_m)
         parts_m = np.searchsorted(self._starts, kept_m, side="right") - 1
-        order_m = parts_m.argsort(kind="stable")
         gathered = [
             self._states[part].index_select(0, _on(kept_m[parts_m == part] - self._starts[part], self._states[part]))
             for part in np.unique(parts_m)
         ]
         if len(gathered) == 1:
             return gathered[0]
+        order_m = parts_m.argsort(kind="stable")
         return torch.cat(gathered).index_select(0, _on(order_m.argsort(), gathered[0]))
 
 

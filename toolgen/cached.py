@@ -9,7 +9,7 @@ Legend: ``B`` examples, ``n`` labels in all, ``D`` width, ``S`` new symbols, ``V
 """
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,9 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 
+from toolgen.embeddings import Progress
 from toolgen.head import Head
 from toolgen.training import IGNORED, CodeCollator, answer_states
-
-Progress = Callable[[int, int], None]
 
 _COLUMNS = ("states_nD", "base_n", "words_n", "labels_n", "text_n")
 

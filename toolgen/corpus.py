@@ -25,7 +25,8 @@ import sys
 import sysconfig
 import warnings
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -34,7 +35,7 @@ from pathlib import Path
 from textwrap import shorten
 from typing import Literal
 
-from toolgen.embeddings import cache_folder
+from toolgen.embeddings import Progress, cache_folder
 from toolgen.errors import InputError, MissingPackageError
 from toolgen.files import fingerprint, read_jsonl, write_jsonl
 
@@ -63,9 +64,6 @@ _TELLING = 40
 """Characters: shorter lines, such as headings, are the same in many documents that have nothing else in common."""
 
 Part = Literal["train", "held-out"]
-
-Progress = Callable[[int, int], None]
-"""Told (done, total)."""
 
 _KEPT_FORMAT = 1
 """Raise it when the same packages yield other documents."""
@@ -227,10 +225,9 @@ def _read_packages(progress: Progress | None) -> Iterable[str]:
     # Builds of one Python version differ in what they carry; sys.version names the build.
     key = fingerprint([_KEPT_FORMAT, SHORTEST, sys.version, versions])
     path = cache_folder() / "corpus" / f"{key}.jsonl.gz"
-    try:
+    # Absent or damaged, it is made again.
+    with suppress(InputError, OSError):
         return list(_read_texts(path))
-    except (InputError, OSError):
-        pass  # absent or damaged: it is made again
     roots.append(Path(sysconfig.get_path("stdlib")))
     texts = list(dict.fromkeys(_docstrings_below(roots, progress)))
     try:
