@@ -17,7 +17,7 @@ from toolgen.base import load_tokenizer
 from toolgen.benchmarks.tiny import tiny_catalog, tiny_queries
 from toolgen.generative import GenerativeRetriever
 from toolgen.indexing import build
-from toolgen.plans import TrainPlan
+from toolgen.plans import LoraSettings, TrainPlan
 from toolgen.queries import Query, write_queries
 from toolgen.resumption import checkpoints
 from toolgen.stages import memorization, retrieval
@@ -160,6 +160,24 @@ def test_rows_alone_under_partitioned_weights(folder: Path, paths: dict[str, Pat
     memorization.run(stage_one(paths, tiny_base, folder / "rows", training=training))
     launch_stage_one(folder / "rows3", paths, tiny_base, "zero3", "training.plan.train=rows")
     assert_same_run(folder / "rows3", folder / "rows")
+
+
+def test_rows_and_adapters_go_on_under_partitioned_weights(
+    folder: Path, paths: dict[str, Path], tiny_base: Path
+) -> None:
+    """A checkpoint's model holds adapters merged, so theirs come from the training state alone."""
+    plan = TrainPlan(train="rows+lora", lora=LoraSettings(rank=4))
+    training = PLAN.model_copy(update={"plan": plan})
+    memorization.run(stage_one(paths, tiny_base, folder / "lora", training=training))
+    for zero in ("zero2", "zero3_offload"):
+        cut_at_half(folder / "lora", folder / f"lora-{zero}")
+        keys = "training.plan.train=rows+lora", "training.plan.lora.rank=4", "resume=true"
+        launch_stage_one(folder / f"lora-{zero}", paths, tiny_base, zero, *keys)
+        assert json.loads((folder / f"lora-{zero}" / "report.json").read_text())["resumed_at_step"] == STEPS // 2
+        assert_same_run(folder / f"lora-{zero}", folder / "lora")
+    base, final = (load_file(path / "model.safetensors") for path in (tiny_base, folder / "lora-zero2" / "final"))
+    frozen = [name for name in base if base[name].ndim == 1]
+    assert frozen and all(torch.equal(base[name], final[name]) for name in frozen)
 
 
 def test_the_same_processes_go_on_bit_by_bit_and_stage_two_follows(

@@ -223,11 +223,3 @@ def test_a_stage_learns_under_a_plan_and_leaves_a_plain_checkpoint(
     assert all(same) == (train == "rows")
     assert torch.equal(output_weight(plain)[: len(output_weight(base))], output_weight(base))
     assert not hasattr(load_model(done.checkpoint).get_output_embeddings(), "rows")
-
-
-def test_adapters_under_deepspeed_are_refused(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
-    training = TrainingConfig(
-        plan=TrainPlan(train="rows+lora"), deepspeed=Path("configs/deepspeed/zero2.json"), precision="fp32"
-    )
-    with pytest.raises(InputError, match="rows.lora does not train exactly under DeepSpeed"):
-        memorization.run(stage_one(files, tiny_base, tmp_path, training=training))

@@ -222,6 +222,7 @@ def _link_moments(zero: Any) -> None:
 
 
 def _write_partitioned(parameter: torch.nn.Parameter, tensors: Mapping[str, Tensor]) -> None:
+    import deepspeed
     from deepspeed.utils import (
         safe_set_full_fp32_param,
         safe_set_full_optimizer_state,
@@ -229,6 +230,10 @@ def _write_partitioned(parameter: torch.nn.Parameter, tensors: Mapping[str, Tens
         safe_set_local_optimizer_state,
     )
 
+    # DeepSpeed's setters reach the optimiser's copy alone, which the model's own weight follows in the next step only.
+    # Outside ZeRO-3 nothing is gathered.
+    with deepspeed.zero.GatheredParameters([parameter], modifier_rank=0):
+        parameter.data.copy_(tensors["weight"])
     for key, value in tensors.items():
         if not hasattr(parameter, "ds_tensor"):
             if key == "weight":
