@@ -26,7 +26,7 @@ from transformers import (
 )
 
 from toolgen.base import without_bars
-from toolgen.corpus import PACKAGES_SOURCE, load_corpus
+from toolgen.corpus import PACKAGES_SOURCE, first_characters, load_corpus
 from toolgen.errors import InputError
 from toolgen.terminal import progress_bar
 from toolgen.tokenizer import encode_texts
@@ -142,18 +142,10 @@ def train_tokenizer(documents: Sequence[str], entries: int) -> PreTrainedTokeniz
     trainer = trainers.BpeTrainer(
         vocab_size=entries, special_tokens=[_BEGIN, _END], initial_alphabet=alphabet, show_progress=False
     )
-    backend.train_from_iterator(_first(documents, TOKENIZER_CHARACTERS), trainer)
+    backend.train_from_iterator(first_characters(documents, TOKENIZER_CHARACTERS), trainer)
     begin_id = backend.token_to_id(_BEGIN)
     backend.post_processor = processors.TemplateProcessing(single=f"{_BEGIN} $A", special_tokens=[(_BEGIN, begin_id)])
     return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token=_BEGIN, eos_token=_END, pad_token=_END)
-
-
-def _first(documents: Sequence[str], characters: int) -> Iterator[str]:
-    for text in documents:
-        yield text
-        characters -= len(text)
-        if characters <= 0:
-            return
 
 
 def pack(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], context: int, most: int) -> Tensor:

@@ -15,8 +15,9 @@ from rich import box
 from rich.table import Table
 
 from toolgen.benchmarks.speed import CONTEXT, TRUNKS
-from toolgen.benchmarks.train_lines import Row, Settings, material, measure_lines, peak_flops
+from toolgen.benchmarks.train_lines import measure_lines
 from toolgen.benchmarks.train_pairs import caching, loss_step, packing
+from toolgen.benchmarks.train_parts import Row, Settings, material, peak_flops
 from toolgen.errors import InputError
 from toolgen.terminal import out, progress_bar
 from toolgen.tools import ToolCatalog

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from toolgen.benchmarks import speed
 from toolgen.benchmarks.speed import peak_megabytes, random_llama, take_turns
-from toolgen.benchmarks.train_lines import OUTPUT_ROWS, Row, Settings, Trained, labelled_loss, material
+from toolgen.benchmarks.train_parts import OUTPUT_ROWS, Row, Settings, Trained, labelled_loss, material
 from toolgen.cached import cache_states, cached_loss, collate_states
 from toolgen.head import Head
 from toolgen.order import SampleStream
@@ -127,7 +127,7 @@ def caching(catalog: ToolCatalog, epochs: int, settings: Settings) -> tuple[list
         each.model.eval()
     with TemporaryDirectory() as folder:
         started = time.perf_counter()
-        states = cache_states(cached.model, texts.examples, collator, Path(folder) / "states", batch=settings.batch)
+        states = cache_states(cached.model, texts.examples, texts.end_id, Path(folder) / "states", batch=settings.batch)
         once = time.perf_counter() - started
 
         def through(places: Sequence[int]) -> None:

@@ -11,7 +11,8 @@ from typer.testing import CliRunner
 
 from toolgen.benchmarks import speed, train_pairs
 from toolgen.benchmarks.train import Settings, compare
-from toolgen.benchmarks.train_lines import labelled_loss, layer_weights, material, peak_flops, published_loss
+from toolgen.benchmarks.train_lines import layer_weights
+from toolgen.benchmarks.train_parts import labelled_loss, material, peak_flops, published_loss
 from toolgen.cli import app
 from toolgen.errors import InputError
 from toolgen.tools import ToolCatalog

@@ -26,11 +26,8 @@ EXAMPLES = [
 EXAMPLES += [{"prompt": [8, 9], "answers": [[VOCABULARY, VOCABULARY + 2, 1], [VOCABULARY + 1, 7]], "length": 7}]
 
 
-@pytest.mark.parametrize("row_tokens", [None, 12])
 @pytest.mark.parametrize(("kind", "tied"), MODELS)
-def test_loss_and_gradient_are_those_of_the_whole_model(
-    kind: str, tied: bool, row_tokens: int | None, tmp_path: Path
-) -> None:
+def test_loss_and_gradient_are_those_of_the_whole_model(kind: str, tied: bool, tmp_path: Path) -> None:
     model = copy.deepcopy(tiny_model(kind, tied))
     extend_model(model, VOCABULARY, NEW)
     prepare(model.eval(), PLAN, VOCABULARY)
@@ -42,7 +39,7 @@ def test_loss_and_gradient_are_those_of_the_whole_model(
     states = cache_states(
         model,
         Dataset.from_list(EXAMPLES),
-        CodeCollator(0, row_tokens),
+        0,
         tmp_path / "states",
         batch=3,
         progress=lambda *done: told.append(done),

@@ -75,7 +75,7 @@ def collate_states(examples: Sequence[dict[str, Any]]) -> dict[str, Tensor]:
 def cache_states(
     model: PreTrainedModel,
     examples: Any,
-    collator: CodeCollator,
+    pad_id: int,
     folder: Path,
     *,
     batch: int,
@@ -87,8 +87,8 @@ def cache_states(
     Args:
         model: Prepared by a plan that trains output rows alone.
         examples: From ``toolgen.records.linearize``.
-        collator: Of the training's batches. Here a row is one example, which like lengths make as cheap: packed rows
-            come in another order than the examples.
+        pad_id: Fills rows up. A row is one example, which like lengths make as cheap as packing; packed rows come in
+            another order than the examples.
         folder: Is emptied and filled; D + 4 numbers a label.
         batch: Examples that are run at once.
         bf16: Whether the layers compute in bf16, as they would in training.
@@ -100,13 +100,13 @@ def cache_states(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     found = StateDataset(folder, offsets, module.weight.shape[1])
-    apart = CodeCollator(collator.pad_id)
+    collator = CodeCollator(pad_id)
     order = np.argsort(examples["length"], kind="stable").tolist()
     was_training = model.training
     model.eval()
     for start in range(0, len(order), batch):
         places = order[start : start + batch]
-        inputs = apart([examples[place] for place in places])
+        inputs = collator([examples[place] for place in places])
         inputs = {name: value.to(model.device) for name, value in inputs.items()}
         with torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=bf16):
             states_nD = answer_states(model, inputs)

@@ -123,7 +123,7 @@ def load_corpus(
         )
     # The folder of a file says nothing about the text, and reports travel.
     name = source if source == PACKAGES_SOURCE or source.startswith("hub:") else Path(source).name
-    return Corpus(f"{name}/{part}", tuple(_first(in_part, most_characters)))
+    return Corpus(f"{name}/{part}", tuple(first_characters(in_part, most_characters)))
 
 
 def _distinct(texts: Iterable[str]) -> dict[str, str]:
@@ -151,7 +151,8 @@ def _telling_lines(text: str) -> list[str]:
     return [line for line in map(str.strip, text.splitlines()) if len(line) >= _TELLING]
 
 
-def _first(documents: Iterable[str], most_characters: int | None) -> Iterator[str]:
+def first_characters(documents: Iterable[str], most_characters: int | None) -> Iterator[str]:
+    """Documents until they have so many characters, the last one cut; None: all."""
     room = sys.maxsize if most_characters is None else most_characters
     for text in documents:
         yield text[:room]

@@ -219,7 +219,9 @@ class TokenTrie:
 
     def degrees(self, states: Tensor) -> Tensor:
         """Number of edges out of each state, ``[*]`` int64; none out of ``NOWHERE`` and leaves."""
-        segments, ended = self._at(states)
+        return self._degrees(states, *self._at(states))
+
+    def _degrees(self, states: Tensor, segments: Tensor, ended: Tensor) -> Tensor:
         branches = self.children_G1.take(segments + 1) - self.children_G1.take(segments)
         return torch.where(states >= ROOT, torch.where(ended, branches, 1), 0).long()
 
@@ -238,7 +240,7 @@ class TokenTrie:
             ``[*, W]`` int64, ascending, padded with -1 to W, the most children of any of these states (at least 1).
         """
         segments, ended = self._at(states)
-        degrees = self.degrees(states)
+        degrees = self._degrees(states, segments, ended)
         places = torch.arange(max(1, int(degrees.max())), device=states.device)
         real = places < degrees[..., None]
         branches = torch.where(real, self.children_G1.take(segments)[..., None] + places, 0)
