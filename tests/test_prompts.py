@@ -31,9 +31,9 @@ def test_plain_is_what_the_tokenizer_puts_around_a_text(embedded: PreTrainedToke
     assert PromptRenderer(embedded).render(["make a bucket"]) == [embedded("make a bucket")["input_ids"]]
 
 
-def test_plain_ends_with_a_newline_where_the_tokenizer_ends_with_nothing(tiny: PreTrainedTokenizerBase) -> None:
+def test_plain_asks_for_a_tool_where_the_tokenizer_ends_with_nothing(tiny: PreTrainedTokenizerBase) -> None:
     (prompt,) = PromptRenderer(tiny).render(["make"])
-    assert tiny.decode(prompt) == "<s>make\n"
+    assert tiny.decode(prompt) == "<s>make\nTool:"
 
 
 def test_chat_has_one_beginning_and_opens_the_answer(tiny: PreTrainedTokenizerBase) -> None:

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 PromptStyle = Literal["plain", "chat"]
 
+CLOSING = "\nTool:"
+"""Tells a decoder that the text has ended and a tool is asked for. Words and not a newline alone: after a newline in
+ordinary text tools must stay improbable, and the model can only keep apart what it can tell apart."""
+
 _PLACEHOLDER = "toolgenplaceholdertoolgen"
 
 
@@ -22,8 +26,8 @@ class PromptRenderer:
     """Turns texts into prompt token ids.
 
     Styles:
-        ``plain``: what the tokenizer itself puts around a text (``[CLS] text [SEP]``, ``<bos> text``), closed by a
-            newline where the tokenizer closes with nothing, so that the model can tell that the text has ended.
+        ``plain``: what the tokenizer itself puts around a text (``[CLS] text [SEP]``, ``<bos> text``), closed by
+            ``CLOSING`` where the tokenizer closes with nothing.
         ``chat``: the tokenizer's chat template with the text as the user's turn and the assistant's turn opened.
 
     Example:
@@ -68,7 +72,7 @@ class PromptRenderer:
         for start in range(len(framed) - len(bare) + 1):
             if framed[start : start + len(bare)] == bare:
                 opening, closing = framed[:start], framed[start + len(bare) :]
-                return opening, closing or self.tokenizer("\n", add_special_tokens=False)["input_ids"]
+                return opening, closing or self.tokenizer(CLOSING, add_special_tokens=False)["input_ids"]
         raise InputError(f"The tokenizer {type(self.tokenizer).__name__} changes a text when it adds special tokens.")
 
     def _chat_frame(self) -> tuple[list[int], list[int]]:
