@@ -165,12 +165,22 @@ def test_a_stage_reports_what_it_keeps_and_replay_keeps_more(
     assert figures["rows"]["base"] < figures["rows"]["after"] < figures["rows"]["before"], "rows learn to stay away"
 
 
-def test_a_later_stage_knows_the_base(files: dict[str, Path], tiny_base: Path, tmp_path: Path, text_file: Path) -> None:
+def test_a_later_stage_knows_the_base_and_a_first_one_tells_of_rows_that_take_much(
+    files: dict[str, Path],
+    tiny_base: Path,
+    tmp_path: Path,
+    text_file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("toolgen.stage.WORTH_A_WORD", 1.0)
     training = TrainingConfig(epochs=1, batch_size=10, precision="fp32", max_length=64)
     abilities = {"text": str(text_file), "most_tokens": 500, "length": 32}
     first = memorization.run(stage_one(files, tiny_base, tmp_path / "one", training=training, abilities=abilities))
     keys = {"model": str(first.checkpoint), "output": tmp_path / "two", "training": training, "abilities": abilities}
     keys |= {"tracking": {"mode": "disabled"}}
+    assert "prior.center=true prior.scale=small" in " ".join(capsys.readouterr().err.split())
     second = memorization.run(memorization.MemorizationConfig.model_validate(keys))
     assert second.report["perplexity"]["base"] == first.report["perplexity"]["base"]
     assert second.report["perplexity"]["before"] == pytest.approx(first.report["perplexity"]["after"], rel=1e-5)
+    assert "prior.center" not in capsys.readouterr().err, "its rows are what the first stage made them"

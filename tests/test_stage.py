@@ -1,12 +1,14 @@
 """Stages on a tiny model: loss falls, exact files, resume goes on, faults are sentences."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tiny_stage import stage_one
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -230,3 +232,23 @@ def test_another_failure_is_no_matter_of_memory(
     with pytest.raises(RuntimeError, match="shapes differ") as raised:
         memorization.run(stage_one(files, tiny_base, tmp_path))
     assert not isinstance(raised.value, InputError)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for the CPU with g++")
+def test_compiled_layers_train_alike(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
+    figures = []
+    for compiled in (False, True):
+        training = TrainingConfig(epochs=10, batch_size=10, learning_rate=3e-3, precision="fp32", compile=compiled)
+        validation = ValidationConfig(queries=files["queries"])
+        config = stage_one(files, tiny_base, tmp_path / str(compiled), training=training, validation=validation)
+        result = memorization.run(config)
+        figures.append([result.report["train_loss"], result.report["validation"]["ndcg@5"]])
+        assert not any("_orig_mod" in name for name in load_file(result.checkpoint / "model.safetensors"))
+    assert figures[1] == pytest.approx(figures[0], rel=1e-3)
+
+
+def test_compiled_layers_under_deepspeed_are_refused(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
+    training = TrainingConfig(compile=True, deepspeed=Path("configs/deepspeed/zero2.json"), precision="fp32")
+    with pytest.raises(InputError, match="compile is for runs without DeepSpeed"):
+        memorization.run(stage_one(files, tiny_base, tmp_path, training=training))

@@ -190,7 +190,7 @@ def abilities(
         Path | None, typer.Option(help="Folder of a causal LM; default: a small one, trained here first.")
     ] = None,
     ways: Annotated[str | None, typer.Option(help="Ways to train, separated by semicolons; default: all.")] = None,
-    epochs: Annotated[float, typer.Option(help="Of memorization.")] = 8,
+    epochs: Annotated[float, typer.Option(help="Of memorization.")] = 30,
     output: Annotated[Path, typer.Option(help="Where the runs go; an interrupted one goes on.")] = Path(
         "runs/bench/abilities"
     ),
@@ -198,7 +198,7 @@ def abilities(
     """Measure what training on tools costs a language model: perplexity of held-out text before and after both stages.
 
     Under every way to train: all weights as published, rows, rows with adapters, with and without general text. On two
-    cores a quarter of an hour, and as much for the small base. Figures also in abilities.json.
+    cores half an hour, and a quarter for the small base. Figures also in abilities.json.
 
     Example: toolgen bench abilities --ways "full;rows;rows+lora, replay"
     """

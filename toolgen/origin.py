@@ -158,7 +158,7 @@ def resumable(folder: Path, resume: bool) -> Path | None:
 FREE_KEYS = frozenset(
     ("output", "resume", "tracking", "validation", "abilities")
     + ("training.deepspeed", "training.micro_batch_size", "training.row_tokens", "training.gradient_checkpointing")
-    + ("training.eval_every", "training.save_every")
+    + ("training.compile", "training.eval_every", "training.save_every")
 )
 """What may differ when a run goes on: where it lies, how it is watched, how it is spread over devices."""
 

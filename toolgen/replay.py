@@ -35,7 +35,7 @@ class ReplayConfig(Section):
     text: str = Field("packages", description="packages, a file, or hub:...; see toolgen/corpus.py. Its part to train.")
     share: float = Field(0.25, gt=0, description="Windows of text a step, as a share of its examples; at least one.")
     length: int = Field(64, ge=2, description="Tokens of a window.")
-    weight: float = Field(1.0, ge=0, description="Of the mean loss of a token of text.")
+    weight: float = Field(10.0, ge=0, description="Of the mean loss of a token of text.")
     kl: float = Field(0.0, ge=0, description="Of the mean divergence from the base there: KL(base || model), in nats.")
 
 

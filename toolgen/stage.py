@@ -60,6 +60,9 @@ VALIDATION_FIGURES = ("ndcg@1", "ndcg@5", "recall@5")
 PERPLEXITY = "perplexity"
 """Key of a report, and of a run's entry in the history."""
 
+WORTH_A_WORD = 1.1
+"""Perplexity before a stage, as a multiple of the base's, above which the user is told how to start lower."""
+
 
 class ValidationConfig(Section):
     """Labelled queries that are looked at during training. Never the test split."""
@@ -128,10 +131,9 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
             "training.plan.cached_states is for one process without DeepSpeed: nothing but rows is left to divide. "
             "Run it with plain python, or leave cached_states out."
         )
-    if config.training.plan.train == "rows+lora" and config.training.deepspeed:
+    if config.training.compile and config.training.deepspeed:
         raise InputError(
-            "training.plan.train=rows+lora does not train exactly under DeepSpeed yet: losses leave those of one "
-            "process once a checkpoint was saved. Leave training.deepspeed out, or choose rows or full."
+            "training.compile is for runs without DeepSpeed, whose hooks are not compiled. Leave one of the two out."
         )
     division = Division.of(config.training.batch_size, config.training.micro_batch_size, distributed.world_size())
     arguments = training_arguments(
@@ -239,12 +241,15 @@ def _trainer(
             examples = cache_states(
                 model.to(arguments.device),  # type: ignore[arg-type]
                 examples,
-                collator,
+                collator.pad_id,
                 _states_folder(config),
                 batch=division.micro,
                 bf16=arguments.bf16,
                 progress=progress,
             )
+    if config.training.compile:
+        # In place: names and classes stay as they are for whoever saves or divides the model.
+        model.base_model.compile(dynamic=True)
     trainer = CodeTrainer(
         model=model,
         args=arguments,
@@ -286,13 +291,15 @@ class _Abilities:
         if self._config is not None:
             found, first_id = self._measure(model), self._artefacts.codes.first_new_id
             earlier = self._artefacts.history[:-1]
+            base: float | None = None
             if not earlier:
                 # The layers are still the base's, and so are the rows below the first new one.
-                base: float | None = self._measure(model, first_id).value
+                base = (alone := self._measure(model, first_id)).value
+                _advise(found, alone)
             else:
                 known = earlier[-1].get(PERPLEXITY, {})
-                comparable = all(known.get(key) == value for key, value in _conditions(found).items())
-                base = known.get("base") if comparable else None
+                if all(known.get(key) == value for key, value in _conditions(found).items()):
+                    base = known.get("base")
             self._entry[PERPLEXITY] = {**_conditions(found), "base": base, "before": found.value}
 
     def after(self, model: PreTrainedModel) -> dict[str, Any] | None:
@@ -302,6 +309,7 @@ class _Abilities:
         found = self._measure(model)
         return {**_conditions(found), **self._entry.get(PERPLEXITY, {}), "after": found.value}
 
+    @torch.compiler.set_stance("force_eager")
     def _measure(self, model: PreTrainedModel, vocabulary: int | None = None) -> Perplexity:
         assert self._config is not None
         with progress_bar("Reading held-out text") as progress:
@@ -321,6 +329,15 @@ class _Abilities:
 def _conditions(found: Perplexity) -> dict[str, Any]:
     """What two figures must share to be compared."""
     return {"text": found.corpus, "fingerprint": found.fingerprint, "tokens": found.tokens, "length": found.length}
+
+
+def _advise(before: Perplexity, base: Perplexity) -> None:
+    if before.value > WORTH_A_WORD * base.value and distributed.is_main():
+        err.print(
+            f"The new rows take the words' probability: perplexity of {before.corpus} is {before.value:,.1f} before "
+            f"the first step, and the base's {base.value:,.1f}. Start them with prior.center=true prior.scale=small.",
+            markup=False,
+        )
 
 
 def _text(config: StageConfig, artefacts: Artefacts, steps: int) -> TextWindows | None:

@@ -128,6 +128,8 @@ class CodeTrainer(Trainer):
             pin_memory=self.args.dataloader_pin_memory,
         )
 
+    # What is compiled for training would be compiled anew for all that a search reads.
+    @torch.compiler.set_stance("force_eager")
     def evaluation_loop(
         self,
         dataloader: DataLoader[Any],

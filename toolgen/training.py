@@ -56,6 +56,7 @@ class TrainingConfig(Section):
     )
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     gradient_checkpointing: bool = False
+    compile: bool = Field(False, description="Compile the layers (torch.compile): pays in runs of many steps.")
     deepspeed: Path | None = Field(None, description="DeepSpeed's JSON configuration.")
     eval_every: float = Field(
         0.25, gt=0, le=1, description="Share of all steps between two evaluations; 1: at the end only."
