@@ -62,6 +62,19 @@ def test_batches_hold_rows_of_similar_length() -> None:
     assert padded < 1.1 * sum(lengths[row] for batch in batches for row in batch), "in later epochs too"
 
 
+@given(lengths=st.lists(st.integers(1, 50), min_size=12, max_size=200), count=st.integers(1, 12))
+def test_parts_hold_all_rows_and_like_numbers_of_tokens(lengths: list[int], count: int) -> None:
+    parts = SampleStream(lengths, 0).parts(0, len(lengths), count)
+    assert len(parts) == count and all(parts)
+    assert sorted(row for part in parts for row in part) == list(range(len(lengths)))
+    tokens = [sum(lengths[row] for row in part) for part in parts]
+    assert max(tokens) < sum(lengths) / count + 2 * max(lengths)
+
+
+def test_parts_of_rows_alike_are_alike() -> None:
+    assert [len(part) for part in SampleStream([7] * 24, 0).parts(0, 24, 6)] == [4] * 6
+
+
 @pytest.mark.parametrize(
     ("batch", "most", "processes", "micro", "accumulation"),
     [(64, None, 1, 64, 1), (64, None, 2, 32, 1), (64, 10, 2, 8, 4), (9, 2, 3, 1, 3), (6, 100, 2, 3, 1)],

@@ -54,6 +54,20 @@ class SampleStream:
             start += last - first
         return found
 
+    def parts(self, start: int, stop: int, count: int) -> list[list[int]]:
+        """These rows in ``count`` parts of about equal numbers of tokens, so that none waits for another or needs more
+        memory: of long rows fewer, of short ones more, at least one in each."""
+        rows = self.rows(start, stop)
+        if count == 1:
+            return [rows]
+        rows_n = np.array(rows)
+        rows_n = rows_n[np.argsort(-self._lengths_N[rows_n], kind="stable")]
+        tokens_n, inner = self._lengths_N[rows_n].cumsum(), np.arange(1, count)
+        # A part ends with the row that reaches its share, and leaves a row for each that follows.
+        ends = np.searchsorted(tokens_n, tokens_n[-1] * inner / count) + 1
+        ends = np.minimum(np.maximum.accumulate(np.maximum(ends - inner, 0)), len(rows) - count) + inner
+        return [part.tolist() for part in np.split(rows_n, ends)]
+
     def epoch(self, number: int) -> np.ndarray:
         """Every row once, in the order of the given epoch: int64 ``[N]``."""
         if number != self._epoch:
@@ -84,7 +98,7 @@ class Division:
 
     Attributes:
         batch: Examples a step, over all processes.
-        micro: Examples that a process takes at once.
+        micro: Examples that a process takes at once, on average: they are divided by tokens.
         accumulation: How often it does so before the step is made.
         processes: Their number.
     """
@@ -148,14 +162,11 @@ class StepBatches(Sampler[list[int]]):
         return self._steps * self._division.accumulation
 
     def __iter__(self) -> Iterator[list[int]]:
-        batch, micro = self._division.batch, self._division.micro
-        own = batch // self._division.processes
+        batch, each = self._division.batch, self._division.accumulation
         for step in range(self.first_step, self._steps):
-            start = step * batch + self._process * own
-            rows = self._stream.rows(start, start + own)
-            first = self._process * self._division.accumulation
-            for number, place in enumerate(range(0, own, micro), start=first):
-                yield rows[place : place + micro] + self._dealt(step, number)
+            parts = self._stream.parts(step * batch, (step + 1) * batch, self._division.processes * each)
+            for number in range(self._process * each, (self._process + 1) * each):
+                yield parts[number] + self._dealt(step, number)
 
     def _dealt(self, step: int, number: int) -> list[int]:
         """The further rows of one micro-batch of all."""

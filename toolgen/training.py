@@ -37,7 +37,10 @@ class TrainingConfig(Section):
     min_steps: int = Field(0, ge=0, description="Repeat the data beyond epochs until this many steps; for few tools.")
     batch_size: int = Field(64, ge=1, description="Examples a step, over all processes.")
     micro_batch_size: int | None = Field(
-        None, ge=1, description="Most examples that a process takes at once; None: its whole part of the batch."
+        None,
+        ge=1,
+        description="Examples that a process takes at once; None: its whole part of the batch. Of long ones it takes "
+        "fewer, of short ones more: batches are divided by tokens.",
     )
     learning_rate: float = Field(3e-4, gt=0, description="Of all weights but rows; of adapters.")
     row_learning_rate: float | None = Field(None, gt=0, description="For embedding and head; None: learning_rate.")
