@@ -49,7 +49,7 @@ def test_a_long_text_is_cut_and_the_code_is_not(renderer: PromptRenderer) -> Non
 
 
 def test_a_code_longer_than_the_longest_text_is_refused(renderer: PromptRenderer) -> None:
-    with pytest.raises(InputError, match="training.max_length is 5.*Give at least 6"):
+    with pytest.raises(InputError, match="training.max_length is 5.*Give at least 11"):
         linearize([Record("make", (("b",),))], renderer, CODES, 5)
 
 
