@@ -1,6 +1,6 @@
 """A small decoder that has read general text, trained here: a base with abilities to lose, where none is downloaded.
 
-A Llama of 5 million parameters with a byte-level BPE of its own, both made from ``load_corpus("packages",
+A Llama of 10 million parameters with a byte-level BPE of its own, both made from ``load_corpus("packages",
 "train")``; what it knows is measured by ``toolgen.abilities.perplexity`` on the part that is held out. It knows no
 tools and loads like any base model. The embedded base is no decoder by upbringing and has no language model's head:
 there is nothing that training on tools could make it forget.
@@ -54,10 +54,10 @@ class Shape:
     """
 
     entries: int = 8192
-    width: int = 256
-    layers: int = 4
-    heads: int = 4
-    inner: int = 704
+    width: int = 320
+    layers: int = 6
+    heads: int = 5
+    inner: int = 880
     context: int = 256
 
 

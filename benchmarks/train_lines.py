@@ -162,7 +162,11 @@ def _plan_lines(base: PreTrainedModel, texts: Material, settings: Settings, fold
         return collate_states([states[place] for place in places])
 
     batches = [partial(batch, places) for places in by_length]
-    yield _line("cached states", trained, partial(cached_loss, trained.model), _CACHED, bf16, batches)
+
+    def loss(batch: Batch) -> Tensor:
+        return cached_loss(trained.model, batch).whole
+
+    yield _line("cached states", trained, loss, _CACHED, bf16, batches)
 
 
 def _line(

@@ -135,7 +135,7 @@ def caching(catalog: ToolCatalog, epochs: int, settings: Settings) -> tuple[list
 
         def on_states(places: Sequence[int]) -> None:
             batch = collate_states([states[place] for place in places])
-            cached.step(partial(cached_loss, cached.model), batch, False)
+            cached.step(lambda batch: cached_loss(cached.model, batch).whole, batch, False)
 
         taken: dict[str, list[float]] = {"through the model": [], "on cached states": []}
         for epoch in range(epochs):

@@ -1,6 +1,7 @@
 """Fakes for all tests: a small catalogue, queries, a tiny base model with a tokenizer of its own, and a checkpoint."""
 
 import os
+import random
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,14 @@ def files(tmp_path: Path, catalog: ToolCatalog, queries: list[Query], tiny_base:
     book = build("atomic", catalog, encode=lambda text: encode_text(tokenizer, text), end_id=end_token_id(tokenizer))
     book.save(paths["codebook"])
     return paths
+
+
+@pytest.fixture
+def text_file(tmp_path: Path) -> Path:
+    """A text of its own, most of it to train on."""
+    words = "the quick brown fox jumps over a lazy dog while seven wise owls watch from their tree".split()
+    draw = random.Random(0)
+    documents = [" ".join(draw.choices(words, k=60)) for _ in range(120)]
+    path = tmp_path / "text.txt"
+    path.write_text("\n\n".join(documents))
+    return path

@@ -24,20 +24,6 @@ EXAMPLES = [{"prompt": [3, 4, 5], "answers": [[VOCABULARY + place, 1]], "length"
 WINDOWS = [[2, 5, 6, 7, 8], [2, 9, 10], [2, 11, 12, 13]]
 
 
-@pytest.fixture
-def text_file(tmp_path: Path) -> Path:
-    """A text of its own, most of it to train on."""
-    words = "the quick brown fox jumps over a lazy dog while seven wise owls watch from their tree".split()
-    generator = torch.Generator().manual_seed(0)
-    documents = [
-        " ".join(words[place] for place in torch.randint(len(words), (60,), generator=generator).tolist())
-        for _ in range(120)
-    ]
-    path = tmp_path / "text.txt"
-    path.write_text("\n\n".join(documents))
-    return path
-
-
 def _mixed() -> Dataset:
     return with_text(Dataset.from_list(EXAMPLES), WINDOWS, 1, batch=4, count=3)
 
@@ -57,7 +43,9 @@ def test_a_step_is_the_mean_of_answers_and_the_weighted_mean_of_text(row_tokens:
         for window in WINDOWS:
             ids = torch.tensor([window])
             losses.append(F.cross_entropy(model(input_ids=ids).logits[0, :-1], ids[0, 1:], reduction="none"))
-    assert loss.item() == pytest.approx(expected.item() + 0.3 * torch.cat(losses).mean().item(), rel=1e-5)
+    assert loss.answers.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert loss.text.item() == pytest.approx(0.3 * torch.cat(losses).mean().item(), rel=1e-5)
+    assert loss.whole.item() == pytest.approx(loss.answers.item() + loss.text.item(), rel=1e-6)
     assert (batch["shift_labels"] != -100).sum() == 8, "text is no part of the divisor"
 
 
@@ -70,7 +58,7 @@ def test_a_divided_step_adds_up_to_the_whole() -> None:
     def loss(part: list[dict[str, Any]]) -> float:
         batch = collate(part)
         with torch.no_grad():
-            return mixed_loss(config, answer_logits(model, model, batch), None, batch, 8).item()
+            return mixed_loss(config, answer_logits(model, model, batch), None, batch, 8).whole.item()
 
     assert loss(rows) == pytest.approx(loss([*rows[:2], rows[5]]) + loss([*rows[2:4], rows[4], rows[6]]), rel=1e-5)
 
@@ -89,14 +77,14 @@ def test_the_divergence_is_from_the_base(train: str) -> None:
         with without_adapters(model):
             base_nV = answer_logits(model, model, batch)[:, :VOCABULARY]
         logits_nV = answer_logits(model, model, batch)
-        losses = [mixed_loss(ReplayConfig(weight=0.0, kl=kl), logits_nV, base_nV, batch).item() for kl in (1e-9, 1.0)]
+        mixed = mixed_loss(ReplayConfig(weight=0.0, kl=1.0), logits_nV, base_nV, batch)
         divergences = []
         for window in WINDOWS:
             ids = torch.tensor([window])
             ours = model(input_ids=ids).logits[0, :-1].log_softmax(-1)[:, :VOCABULARY]
             theirs = tiny_model("llama", False)(input_ids=ids).logits[0, :-1].log_softmax(-1)
             divergences.append((theirs.exp() * (theirs - ours)).sum(-1))
-    assert losses[1] - losses[0] == pytest.approx(torch.cat(divergences).mean().item(), rel=1e-4)
+    assert mixed.text.item() == pytest.approx(torch.cat(divergences).mean().item(), rel=1e-4)
     assert torch.cat(divergences).min() > 0
 
 

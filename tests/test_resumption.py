@@ -67,6 +67,13 @@ def assert_equal_weights(one: Path, other: Path) -> None:
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
 
+def logged(run: StageResult) -> list[dict[str, float]]:
+    """What a finished run logged of its loss."""
+    last = checkpoints(run.checkpoint.parent / "checkpoints")[-1]
+    history = json.loads((last / "trainer_state.json").read_text())["log_history"]
+    return [{key: value for key, value in entry.items() if "loss" in key} for entry in history]
+
+
 @pytest.fixture(scope="module")
 def dropped(tiny_base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model with dropout, so that a run depends on random numbers."""
@@ -219,3 +226,21 @@ def test_how_a_run_is_watched_and_divided_may_change(
     changed = PLAN.model_copy(update={"micro_batch_size": 2, "save_every": 0.5, "eval_every": 1})
     resumed = memorization.run(config.model_copy(update={"resume": True, "training": changed}))
     assert resumed.report["train_loss"] == pytest.approx(whole.report["train_loss"], rel=1e-4)
+
+
+def test_the_log_tells_answers_from_replayed_text(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, text_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replay = {"text": str(text_file), "share": 0.3, "length": 16, "weight": 5.0}
+    alone = logged(memorization.run(stage_one(files, tiny_base, tmp_path / "alone", training=SAVING)))
+    whole = memorization.run(stage_one(files, tiny_base, tmp_path / "whole", training=SAVING, replay=replay))
+    first, later = logged(whole)
+    assert set(first) == {"loss", "loss_answers", "loss_text"} and set(alone[0]) == {"loss"}
+    assert first["loss_answers"] == pytest.approx(alone[0]["loss"], rel=1e-5)
+    for entry in (first, later):
+        assert entry["loss"] == pytest.approx(entry["loss_answers"] + entry["loss_text"])
+        assert 0 < entry["loss_answers"] < entry["loss_text"]
+    cut = stage_one(files, tiny_base, tmp_path / "cut", training=SAVING, replay=replay)
+    interrupted(monkeypatch, cut, signal.SIGTERM)
+    resumed = memorization.run(cut.model_copy(update={"resume": True}))
+    assert logged(resumed) == [first, later], "steps before and after the interruption are averaged"

@@ -14,6 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from toolgen.errors import InputError
 from toolgen.generative import GenerativeRetriever
+from toolgen.plans import TrainPlan
 from toolgen.queries import Query, write_queries
 from toolgen.stage import ValidationConfig
 from toolgen.stages import memorization, retrieval
@@ -252,3 +253,9 @@ def test_compiled_layers_under_deepspeed_are_refused(files: dict[str, Path], tin
     training = TrainingConfig(compile=True, deepspeed=Path("configs/deepspeed/zero2.json"), precision="fp32")
     with pytest.raises(InputError, match="compile is for runs without DeepSpeed"):
         memorization.run(stage_one(files, tiny_base, tmp_path, training=training))
+
+
+def test_compiled_layers_that_run_once_are_refused(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> None:
+    plan = TrainPlan(train="rows", input_rows=False, cached_states=True)
+    with pytest.raises(InputError, match="compile has nothing to compile"):
+        memorization.run(stage_one(files, tiny_base, tmp_path, training=TrainingConfig(compile=True, plan=plan)))

@@ -9,7 +9,7 @@ Legend: ``B`` examples, ``n`` labels in all, ``D`` width, ``S`` new symbols, ``V
 """
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 
 from toolgen.embeddings import Progress
 from toolgen.head import Head
+from toolgen.replay import MixedLoss
 from toolgen.training import IGNORED, CodeCollator, answer_states
 
 _COLUMNS = ("states_nD", "base_n", "words_n", "labels_n", "text_n")
@@ -124,8 +125,8 @@ def cache_states(
 
 
 def cached_loss(
-    model: PreTrainedModel, batch: dict[str, Tensor], count: Tensor | float | None = None, text_weight: float = 0.0
-) -> Tensor:
+    model: PreTrainedModel, batch: Mapping[str, Tensor], count: Tensor | float | None = None, text_weight: float = 0.0
+) -> MixedLoss:
     """``toolgen.training.code_loss`` of a batch of ``collate_states``, or ``toolgen.replay.mixed_loss`` without kl.
 
     Args:
@@ -141,8 +142,8 @@ def cached_loss(
     tools_n = logits_nS.gather(1, (labels_n - first_id).clamp(min=0)[:, None])[:, 0].float()
     losses_n = normalizers_n - torch.where(labels_n < first_id, batch["words_n"], tools_n)
     text_n = batch["text_n"]
-    total = (losses_n * torch.where(text_n > 0, text_weight * text_n, 1.0)).sum()
-    return total / ((text_n == 0).sum() if count is None else count)
+    count = (text_n == 0).sum() if count is None else count
+    return MixedLoss(losses_n[text_n == 0].sum() / count, text_weight * (losses_n * text_n).sum() / count)
 
 
 def _file(folder: Path, name: str, shape: tuple[int, ...], dtype: type) -> Any:

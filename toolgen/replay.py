@@ -12,9 +12,8 @@ Legend: ``n`` labels, ``V`` rows of the base, ``S`` new symbols.
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
@@ -87,13 +86,27 @@ def with_text(examples: "Dataset", windows: Sequence[Sequence[int]], opening: in
     return concatenate_datasets([examples.add_column("text", [0.0] * len(examples)), texts])
 
 
+class MixedLoss(NamedTuple):
+    """A loss in two parts, in nats."""
+
+    answers: Tensor
+    """``toolgen.training.code_loss`` of the answers."""
+    text: Tensor
+    """What general text adds to it, its weights included."""
+
+    @property
+    def whole(self) -> Tensor:
+        """What training makes small."""
+        return self.answers + self.text
+
+
 def mixed_loss(
     config: ReplayConfig,
     logits_nV: Tensor,
     base_nV: Tensor | None,
     batch: Mapping[str, Tensor],
     count: Tensor | float | None = None,
-) -> Tensor:
+) -> MixedLoss:
     """``toolgen.training.code_loss`` of the answers, and what text adds to it.
 
     Args:
@@ -107,15 +120,16 @@ def mixed_loss(
     labels_n, text_n = batch["labels"][there_BL], batch["text"][there_BL]
     logs_nV = F.log_softmax(logits_nV.float(), dim=-1)
     loss_n = -logs_nV.gather(1, labels_n[:, None])[:, 0]
-    total = (loss_n * torch.where(text_n > 0, config.weight * text_n, 1.0)).sum()
+    text = config.weight * (loss_n * text_n).sum()
     if base_nV is not None:
         at_m = (text_n > 0).nonzero()[:, 0]
         base_mV = F.log_softmax(base_nV[at_m].float(), dim=-1)
         # What the model gives to tools is missing at the words, and counts against it.
         ours_mV = logs_nV[at_m, : base_mV.shape[1]]
         divergence_m = F.kl_div(ours_mV, base_mV, reduction="none", log_target=True).sum(-1)
-        total = total + config.kl * (divergence_m * text_n[at_m]).sum()
-    return total / ((text_n == 0).sum() if count is None else count)
+        text = text + config.kl * (divergence_m * text_n[at_m]).sum()
+    count = (text_n == 0).sum() if count is None else count
+    return MixedLoss(loss_n[text_n == 0].sum() / count, text / count)
 
 
 @contextmanager

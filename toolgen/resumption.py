@@ -5,7 +5,7 @@ Nothing in it depends on the number of processes or on ZeRO's stage: every tenso
 state here, because the trainer seeds them at every step from seed, step and rank.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -83,11 +83,13 @@ class Position:
 
     Attributes:
         losses: Sum of the losses since the last log, by rank.
+        answer_losses: The part of it that is of answers and not of replayed text; 0 where none is replayed.
         total_loss: Sum of the losses of all steps up to the last log, over the whole run.
         logged_step: Step of the last log.
     """
 
     losses: tuple[float, ...]
+    answer_losses: tuple[float, ...]
     total_loss: float
     logged_step: int
 
@@ -99,14 +101,12 @@ class Position:
     def load(cls, checkpoint: Path) -> "Position":
         """Read it from a checkpoint."""
         record = read_json(checkpoint / POSITION)
-        return cls(tuple(record["losses"]), record["total_loss"], record["logged_step"])
+        return cls(tuple(record["losses"]), tuple(record["answer_losses"]), record["total_loss"], record["logged_step"])
 
-    def loss_of(self, rank: int, world_size: int) -> float:
-        """The loss that a rank goes on with. Under another number of processes all get the mean, which is what is
-        logged."""
-        if world_size == len(self.losses):
-            return self.losses[rank]
-        return sum(self.losses) / len(self.losses)
+
+def own_part(sums: Sequence[float], rank: int, world_size: int) -> float:
+    """What a rank goes on with of sums by rank. Under another number of processes all get the mean, which is logged."""
+    return sums[rank] if world_size == len(sums) else sum(sums) / len(sums)
 
 
 def checkpoint_name(step: int) -> str:

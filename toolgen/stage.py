@@ -135,6 +135,11 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
         raise InputError(
             "training.compile is for runs without DeepSpeed, whose hooks are not compiled. Leave one of the two out."
         )
+    if config.training.compile and config.training.plan.cached_states:
+        raise InputError(
+            "training.compile has nothing to compile where training.plan.cached_states runs the layers only once. "
+            "Leave one of the two out."
+        )
     division = Division.of(config.training.batch_size, config.training.micro_batch_size, distributed.world_size())
     arguments = training_arguments(
         config.training, division, _checkpoint_folder(config), evaluate=config.validation is not None

@@ -28,7 +28,7 @@ from toolgen.manifest import seal, sync_folder
 from toolgen.order import Division, SampleStream, StepBatches
 from toolgen.plans import plain_weights
 from toolgen.replay import ReplayConfig, mixed_loss, windows_a_step, without_adapters
-from toolgen.resumption import Position, StateReader, StateWriter, checkpoint_name, checkpoints, step_of
+from toolgen.resumption import Position, StateReader, StateWriter, checkpoint_name, checkpoints, own_part, step_of
 from toolgen.terminal import err
 from toolgen.training import answer_logits, code_loss
 from toolgen.vocabulary import output_weight
@@ -77,6 +77,7 @@ class CodeTrainer(Trainer):
         self.text_lengths = text_lengths
         self.resumed = resumed
         self.save_failure: str | None = None
+        self._answer_loss: Tensor | float = 0.0
         # The loss below is divided by the count that Trainer gives it, so it is already scaled for accumulation.
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
@@ -92,16 +93,21 @@ class CodeTrainer(Trainer):
         """Loss of one batch; see ``code_loss`` and ``mixed_loss``."""
         plain, replay = self.accelerator.unwrap_model(self.model), self.replay
         if "states_nD" in inputs:
-            return cached_loss(plain, inputs, num_items_in_batch, replay.weight if replay is not None else 0.0)
+            mixed = cached_loss(plain, inputs, num_items_in_batch, replay.weight if replay is not None else 0.0)
+            self._answer_loss += mixed.answers.detach()
+            return mixed.whole
         logits_nV = answer_logits(model, plain, inputs)
+        # The count is of all processes while gradients are averaged over them.
+        summed = num_items_in_batch is not None and self.args.average_tokens_across_devices
+        factor = self.accelerator.num_processes if summed else 1
         if replay is None:
-            loss = code_loss(logits_nV, inputs["labels"], num_items_in_batch)
+            loss = factor * code_loss(logits_nV, inputs["labels"], num_items_in_batch)
         else:
             base_nV = self._base_logits(model, plain, inputs) if replay.kl else None
-            loss = mixed_loss(replay, logits_nV, base_nV, inputs, num_items_in_batch)
-        if num_items_in_batch is not None and self.args.average_tokens_across_devices:
-            # The count is of all processes while gradients are averaged over them.
-            loss = loss * self.accelerator.num_processes
+            mixed = mixed_loss(replay, logits_nV, base_nV, inputs, num_items_in_batch)
+            loss = factor * mixed.whole
+            if model.training:
+                self._answer_loss += factor * mixed.answers.detach()
         return (loss, {"logits": logits_nV}) if return_outputs else loss
 
     @torch.no_grad()
@@ -127,6 +133,16 @@ class CodeTrainer(Trainer):
             collate_fn=collate_states if cached else self.data_collator,
             pin_memory=self.args.dataloader_pin_memory,
         )
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Under replay, tell apart what answers and text have in the loss: the two add up to it. A collective."""
+        if self.replay is not None and "loss" in logs:
+            earlier = next((entry["step"] for entry in reversed(self.state.log_history) if "loss" in entry), 0)
+            sums = distributed.all_ranks(float(self._answer_loss))
+            answers = sum(sums) / len(sums) / (self.state.global_step - earlier)
+            logs |= {"loss_answers": answers, "loss_text": logs["loss"] - answers}
+            self._answer_loss = 0.0
+        super().log(logs, start_time)
 
     # What is compiled for training would be compiled anew for all that a search reads.
     @torch.compiler.set_stance("force_eager")
@@ -178,7 +194,9 @@ class CodeTrainer(Trainer):
             group["lr"] = base * factor(step)
         schedule._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
         position = Position.load(checkpoint)
-        self._tr_loss += position.loss_of(distributed.rank(), distributed.world_size())
+        where = distributed.rank(), distributed.world_size()
+        self._tr_loss += own_part(position.losses, *where)
+        self._answer_loss = own_part(position.answer_losses, *where)
         self._total_loss_scalar = position.total_loss
         self._globalstep_last_logged = position.logged_step
         # The mean loss is that of the whole run.
@@ -212,8 +230,8 @@ class CodeTrainer(Trainer):
         for state in distributed.gather_states(self.model_wrapped, self.optimizer):
             attempt(lambda state=state: states[0].add(state))  # type: ignore[misc]
         attempt(lambda: states[0].flush())
-        losses = distributed.all_ranks(float(self._tr_loss))
-        position = Position(tuple(losses), self._total_loss_scalar, self._globalstep_last_logged)
+        losses, answers = (tuple(distributed.all_ranks(float(loss))) for loss in (self._tr_loss, self._answer_loss))
+        position = Position(losses, answers, self._total_loss_scalar, self._globalstep_last_logged)
         attempt(lambda: position.save(unfinished))
         attempt(lambda: self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME)))
         attempt(lambda: seal(unfinished))
