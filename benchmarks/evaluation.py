@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from toolgen.errors import InputError
-from toolgen.metrics import DEEPEST_CUT, Interval, Scores, evaluate, qrels_of, run_from_hits
+from toolgen.metrics import DEEPEST_CUT, Interval, Qrels, Scores, evaluate, qrels_of, run_from_hits
 from toolgen.queries import Query
 from toolgen.retriever import Hit, Retriever
 from toolgen.tools import ToolCatalog
@@ -162,15 +162,18 @@ def evaluate_retrievers(
     """
     _check(retrievers, queries, catalog, depth)
     depth = min(depth, len(catalog))
-    timed = _spread(queries, latency_queries)
+    timed = spread(queries, latency_queries)
     advance = _advance(progress, len(retrievers) * (len(queries) + len(timed)))
     qrels = qrels_of(queries)
-    methods, bad = {}, {}
+    methods: dict[str, MethodFigures] = {}
+    bad: dict[str, Mapping[str, int]] = {}
     latencies = _latencies(retrievers, timed, depth, advance)
     for retriever in retrievers:
-        run, bad[retriever.name] = _run(retriever, queries, catalog, depth, advance)
-        latency = latencies.get(retriever.name)
-        methods[retriever.name] = _figures(evaluate(qrels, run), bad[retriever.name], latency)
+        answered = _answered(retriever, queries, catalog, depth, advance)
+        bad[retriever.name] = answered.hallucinated
+        methods[retriever.name] = _figures(
+            evaluate(qrels, answered.run), answered.hallucinated, latencies.get(retriever.name)
+        )
     return Evaluation(
         methods=methods,
         subsets={
@@ -214,21 +217,68 @@ def _check(retrievers: Sequence[Retriever], queries: Sequence[Query], catalog: T
             )
 
 
-def _run(
+@dataclass(frozen=True)
+class Answered:
+    """What one method answered.
+
+    Attributes:
+        hits: Query id -> its answers, best first; one that repeats an earlier one is renamed.
+        hallucinated: Query id -> how many of them are no tool of the catalogue or repeat one.
+    """
+
+    hits: Mapping[str, Sequence[Hit]]
+    hallucinated: Mapping[str, int]
+
+    @property
+    def run(self) -> dict[str, dict[str, float]]:
+        """For ``toolgen.metrics.evaluate``."""
+        return {query_id: run_from_hits(hits) for query_id, hits in self.hits.items()}
+
+
+def answer(
+    retriever: Retriever,
+    queries: Sequence[Query],
+    catalog: ToolCatalog,
+    depth: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Answered:
+    """Ask one method all queries, in batches; the arguments are those of ``evaluate_retrievers``."""
+    _check([retriever], queries, catalog, depth)
+    return _answered(retriever, queries, catalog, min(depth, len(catalog)), _advance(progress, len(queries)))
+
+
+def figures_of(qrels: Qrels, answered: Answered) -> dict[str, float]:
+    """The measures in ``REPORTED``, and the interval of NDCG@5."""
+    scores = evaluate(qrels, answered.run)
+    interval = scores.interval("ndcg@5")
+    measured = {measure: scores.means[measure] for measure in REPORTED}
+    return {**measured, "ndcg@5_low": interval.low, "ndcg@5_high": interval.high}
+
+
+def latencies_of(
+    retrievers: Sequence[Retriever],
+    queries: Sequence[Query],
+    depth: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Latency]:
+    """Time the methods, one query at a time in turns; all of ``queries`` are timed."""
+    return _latencies(retrievers, queries, depth, _advance(progress, len(retrievers) * len(queries)))
+
+
+def _answered(
     retriever: Retriever, queries: Sequence[Query], catalog: ToolCatalog, depth: int, advance: Callable[[int], None]
-) -> tuple[dict[str, dict[str, float]], dict[str, int]]:
-    """The run of one retriever, and for each query how many of its answers are hallucinated."""
-    run, bad = {}, {}
+) -> Answered:
+    kept, bad = {}, {}
     for start in range(0, len(queries), _BATCH):
         batch = queries[start : start + _BATCH]
         answers = retriever.search([query.text for query in batch], depth)
         for query, hits in zip(batch, answers, strict=True):
             assert len(hits) <= depth, f"{retriever.name} gave {len(hits)} answers, {depth} were asked for"
             distinct = _without_repeats(hits)
-            run[query.id] = run_from_hits(distinct)
+            kept[query.id] = distinct
             bad[query.id] = sum(hit.tool not in catalog for hit in distinct)
         advance(len(batch))
-    return run, bad
+    return Answered(kept, bad)
 
 
 def _without_repeats(hits: Sequence[Hit]) -> list[Hit]:
@@ -266,7 +316,8 @@ def _figures(scores: Scores, bad: Mapping[str, int], latency: Latency | None = N
     return MethodFigures(scores, scores.interval("ndcg@5"), sum(bad.values()), latency)
 
 
-def _spread(queries: Sequence[Query], count: int) -> list[Query]:
+def spread(queries: Sequence[Query], count: int) -> list[Query]:
+    """So many of the queries at most, evenly from first to last."""
     return [queries[position] for position in np.linspace(0, len(queries) - 1, min(count, len(queries))).astype(int)]
 
 

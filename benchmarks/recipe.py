@@ -115,16 +115,41 @@ class Stages:
             **common,
         }
         return cls(
-            _parsed(MemorizationConfig, "memorization", recipe.memorization, first, folder),
-            _parsed(RetrievalConfig, "retrieval", recipe.retrieval, second, folder),
+            parsed_stage(
+                MemorizationConfig,
+                "memorization",
+                recipe.memorization,
+                {**first, "output": folder / "memorization"},
+            ),
+            parsed_stage(RetrievalConfig, "retrieval", recipe.retrieval, {**second, "output": folder / "retrieval"}),
         )
 
 
 Kind = TypeVar("Kind", bound=StageConfig)
 
 
-def _parsed(kind: type[Kind], stage: str, keys: Mapping[str, Any], given: Mapping[str, Any], folder: Path) -> Kind:
-    values = {**given, "output": folder / stage}
-    if taken := sorted(values.keys() & keys.keys()):
+def parsed_stage(
+    kind: type[Kind],
+    stage: str,
+    keys: Mapping[str, Any],
+    given: Mapping[str, Any],
+    training: Mapping[str, Any] | None = None,
+) -> Kind:
+    """A stage's configuration out of a recipe's keys and what the comparison gives.
+
+    Args:
+        kind: The stage's class.
+        stage: Its name.
+        keys: Of the recipe.
+        given: Keys of the comparison; the recipe may not name them.
+        training: The same for keys under ``training``.
+
+    Raises:
+        InputError: The recipe names an unknown key, or a given one.
+    """
+    taken = [key for key in sorted(given) if key in keys]
+    taken += [f"training.{key}" for key in sorted(training or {}) if key in keys.get("training", {})]
+    if taken:
         raise InputError(f"The recipe sets {stage}.{taken[0]}, which the comparison gives itself; leave it out.")
-    return parse_config(kind, {**keys, **values}, f"{stage} in the recipe")
+    values = {**keys, **given, "training": {**keys.get("training", {}), **(training or {})}}
+    return parse_config(kind, values, f"{stage} in the recipe")

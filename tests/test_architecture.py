@@ -80,13 +80,19 @@ def _configurations() -> list[Path]:
 
 @pytest.mark.parametrize("path", _configurations(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_configuration_binds_and_shows_its_command(path: Path) -> None:
+    from toolgen.benchmarks.grid import CompareConfig, Material, grid_cells, stages_of
     from toolgen.benchmarks.quickstart import QuickstartConfig
     from toolgen.benchmarks.recipe import Data, Recipe, Stages
     from toolgen.stages.memorization import MemorizationConfig
     from toolgen.stages.retrieval import RetrievalConfig
 
     kinds = {"memorization": MemorizationConfig, "retrieval": RetrievalConfig, "quickstart": QuickstartConfig}
-    config = load_config(Recipe if path.parent.name == "datasets" else kinds[path.stem], path)
+    rooms = {"datasets": Recipe, "benchmarks": CompareConfig}
+    config = load_config(rooms.get(path.parent.name) or kinds[path.stem], path)
+    if isinstance(config, CompareConfig):
+        assert config.name == path.stem
+        files = Material(config.data.tools, config.data.queries, Path("codebooks"))
+        assert all(stages_of(cell, config, files) for cell in grid_cells(config.grid))
     if isinstance(config, Recipe):
         Stages.of(config, Data(Path("tools"), Path("queries"), "train", "validation", "test"), Path("run"))
     header = path.read_text(encoding="utf-8").split("\n\n")[0]

@@ -290,6 +290,31 @@ def plan(
 
 
 @app.command()
+def compare(
+    config: Annotated[Path, typer.Option(help="YAML file; see configs/benchmarks/.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="key=value", help="e.g. data.most_test=500 grid.schemes=[atomic]")
+    ] = None,
+) -> None:
+    """Compare indexing schemes, priors and plans with each other and with all baselines, on one set of splits.
+
+    Every cell of the grid is trained by one recipe and measured on the test split, beside baselines that search the
+    same documents. Ablations and further seeds are those of the cell that is best on the validation split. What is
+    finished is kept: the same command goes on where it stopped. Splits that share near-duplicate queries, tools or
+    groups are refused, with the evidence.
+
+    Writes leaderboard.json, a result a cell and one tracked run a cell into runs/compare/NAME.
+
+    Example: toolgen compare --config configs/benchmarks/quick.yaml
+    """
+    from toolgen.benchmarks.compare import compare as run_comparison
+    from toolgen.benchmarks.grid import CompareConfig
+    from toolgen.config import load_config
+
+    run_comparison(load_config(CompareConfig, config, overrides or ()))
+
+
+@app.command()
 def quickstart(
     output: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/quickstart"),
     seeds: Annotated[int, typer.Option(help="Repeat with this many seeds; prints mean and spread.")] = 1,

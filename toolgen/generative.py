@@ -33,6 +33,7 @@ class GenerativeRetriever:
 
     Attributes:
         name: Label in tables.
+        model: The language model.
         artefacts: Tokenizer, catalogue, codebook and codes.
         model_seconds: Seconds spent in the model during the last ``search``.
 
@@ -75,7 +76,7 @@ class GenerativeRetriever:
         self.name = name
         self.artefacts = artefacts
         self.model_seconds = 0.0
-        self._model = model
+        self.model = model
         self._beams = beams
         self._batch_size = batch_size
         self._renderer = artefacts.renderer
@@ -166,7 +167,7 @@ class GenerativeRetriever:
         if blank := [number for number, query in enumerate(queries, start=first) if not query.strip()]:
             raise InputError(f"Query number {blank[0]} is blank. Say what the tool should do.")
         prompts = self._renderer.render(queries)
-        context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         for number, (query, prompt) in enumerate(zip(queries, prompts, strict=True), start=first):
             room = len(prompt) if context is None else context - self._trie.depth + 1
             if len(prompt) > room:
@@ -177,7 +178,7 @@ class GenerativeRetriever:
         return prompts
 
     def _decode(self, batch: _Batch, k: int, trie: TokenTrie) -> BeamResult:
-        inputs = self._model, trie, batch.input_ids_BT, batch.mask_BT
+        inputs = self.model, trie, batch.input_ids_BT, batch.mask_BT
         if trie.depth == 1:
             return rank_atomic(*inputs, k, normalize=self._normalize)
         # A few tools may be left of the catalogue that the width was meant for.
@@ -187,7 +188,7 @@ class GenerativeRetriever:
     def _batches(self, prompts: Sequence[list[int]]) -> Iterator[_Batch]:
         """Prompts sorted by length, so that padding stays small."""
         order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
-        device = self._model.device
+        device = self.model.device
         pad_id = self.artefacts.tokenizer.pad_token_id
         pad_id = self.artefacts.codes.end_id if pad_id is None else pad_id
         for start in range(0, len(order), self._batch_size):
@@ -198,7 +199,7 @@ class GenerativeRetriever:
     def _allowed(self, groups: Sequence[str] | None) -> TokenTrie:
         """The codes of the allowed tools; the last restriction is kept, since it usually serves many calls."""
         # It stays where the model is: a copy to another device would be made for every search otherwise.
-        self._trie = self._trie.to(self._model.device)
+        self._trie = self._trie.to(self.model.device)
         if groups is None:
             return self._trie
         key = tuple(groups)

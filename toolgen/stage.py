@@ -187,6 +187,8 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
             "steps": trainer.state.global_step,
             "train_loss": outcome.training_loss,
             "validation": {key.removeprefix("eval_"): value for key, value in figures.items()},
+            # Losses, rates and evaluations along the way, each with its step.
+            "log": trainer.state.log_history,
             PERPLEXITY: abilities.after(trainer.accelerator.unwrap_model(trainer.model)),
             "seconds": time.perf_counter() - started,
             "seconds_training": outcome.metrics["train_runtime"],
@@ -198,7 +200,7 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
             "codebook_fingerprint": artefacts.codebook.fingerprint,
             "config": settings,
         }
-        run.summary({key: value for key, value in report.items() if key not in ("config", "validation")})
+        run.summary({key: value for key, value in report.items() if key not in ("config", "validation", "log")})
         rows = [[key, value] for key, value in sorted(report["validation"].items())]
         run.table(f"{name}/final", ("figure", "value"), rows)
         if distributed.is_main():

@@ -36,6 +36,16 @@ class Run:
         """For transformers' ``TrainingArguments``: its wandb callback logs into the run that is open."""
         return ["wandb"] if self._run is not None else []
 
+    def log(self, figures: Mapping[str, float]) -> None:
+        """Log figures that belong together. One named ``STAGE/step`` is the axis of the others under ``STAGE/``."""
+        if self._run is not None:
+            for name in figures:
+                stage, _, last = name.rpartition("/")
+                if last == "step":
+                    self._run.define_metric(name, hidden=True)
+                    self._run.define_metric(f"{stage}/*", step_metric=name)
+            self._run.log(dict(figures))
+
     def summary(self, figures: Mapping[str, Any]) -> None:
         """Set final figures of the run."""
         if self._run is not None:
@@ -69,7 +79,7 @@ def tracked(config: TrackingConfig, settings: Mapping[str, Any], folder: Path, s
     mode: str = config.mode
     if mode == "auto":
         # What wandb itself is told by the environment wins.
-        mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")
+        mode = os.environ.get("WANDB_MODE") or ("online" if has_key() else "offline")
     folder.mkdir(parents=True, exist_ok=True)
     run = wandb.init(
         project=config.project,
@@ -91,7 +101,7 @@ def tracked(config: TrackingConfig, settings: Mapping[str, Any], folder: Path, s
         wandb.teardown()
 
 
-def _has_key() -> bool:
+def has_key() -> bool:
     """Whether wandb would find a key without asking for one."""
     if os.environ.get("WANDB_API_KEY"):
         return True

@@ -1,0 +1,266 @@
+"""A comparison: a grid of generative retrievers and all baselines on one catalogue and one set of splits, trained,
+measured, tracked and reported. Knows every room.
+
+Everything is kept under ``runs/compare/NAME``: cells that are trained, results that are measured. So an interrupted
+comparison goes on where it stopped. The validation split chooses; the test split is
+read when nothing is left to choose.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.markup import escape
+from rich.table import Table
+
+import toolgen
+from toolgen.benchmarks.baselines import make_baseline
+from toolgen.benchmarks.cell import KEPT_ANSWERS, Answer, CellResult, Comparison
+from toolgen.benchmarks.evaluation import answer, figures_of, latencies_of, spread
+from toolgen.benchmarks.grid import Cell, CompareConfig, Material, further_cells, grid_cells, stages_of
+from toolgen.benchmarks.material import Splits, codebooks, read_splits, write_material
+from toolgen.benchmarks.recipe import Variant
+from toolgen.benchmarks.results import (
+    cell_path,
+    kept_scores,
+    read_cell,
+    write_cell,
+    write_comparison,
+    write_leaderboard,
+)
+from toolgen.benchmarks.trained import Trained, train
+from toolgen.errors import InputError
+from toolgen.files import fingerprint
+from toolgen.metrics import qrels_of
+from toolgen.retriever import Retriever
+from toolgen.terminal import err, out, progress_bar
+from toolgen.tracking import tracked
+
+LIBRARIES = ("torch", "transformers", "sentence-transformers", "bm25s", "faiss-cpu")
+"""Packages whose versions figures may depend on."""
+
+HEADINGS = ("method", "seed", "NDCG@1", "NDCG@5", "tie-aware", "Recall@5", "p50 ms", "hallucinated", "minutes")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What stands in the leaderboard, before it is measured.
+
+    Attributes:
+        blank: Its result without what measuring finds.
+        load: Makes the retriever, when it is wanted.
+    """
+
+    blank: CellResult
+    load: Callable[[], Retriever]
+
+
+def compare(config: CompareConfig) -> list[dict[str, Any]]:
+    """Train what is not trained yet, measure what is not measured, and write results, leaderboard and tracked runs.
+
+    Returns:
+        The content of ``leaderboard.json``.
+
+    Raises:
+        InputError: Something is unusable, splits share what they must not, or the folder holds something else.
+    """
+    splits = read_splits(config.data)
+    cells = grid_cells(config.grid)
+    material = write_material(config, splits)
+    for cell in (*cells, *further_cells(config.grid, cells[0])):
+        stages_of(cell, config, material)
+    trained = _train_all(config, splits, material, cells)
+    comparison = _comparison(config, splits)
+    methods = [*_baselines(config, splits, comparison), *(_generative(each, comparison) for each in trained)]
+    planned = tuple(cell_path(config.folder, each.blank.method, each.blank.seed).stem for each in methods)
+    write_comparison(config.folder, replace(comparison, planned=planned), splits.catalog, splits.train, splits.test)
+    _measure_all(config, splits, methods)
+    rows = write_leaderboard(config.folder)
+    out.print(_table(rows, config, splits))
+    err.print(f"results in {config.folder}; `toolgen report {config.folder}` makes a page of them", markup=False)
+    return rows
+
+
+def _train_all(config: CompareConfig, splits: Splits, material: Material, cells: Sequence[Cell]) -> list[Trained]:
+    variants: list[Variant] = list({cell.variant.name: cell.variant for cell in cells}.values())
+    codes = codebooks(config, splits.catalog, material, variants)
+
+    def trained(cell: Cell) -> Trained:
+        return train(cell, stages_of(cell, config, material), codes[cell.variant.name], config.launch)
+
+    done = [trained(cell) for cell in cells]
+    best = max(done, key=lambda each: each.validation)
+    err.print(f"best on {config.data.validation}: {best.cell.method} ({best.validation:.3f})", markup=False)
+    for cell in further_cells(config.grid, best.cell):
+        # The same model, decoded otherwise.
+        done.append(replace(best, cell=cell) if cell.ablation == "no constraint" else trained(cell))
+    return done
+
+
+def _comparison(config: CompareConfig, splits: Splits) -> Comparison:
+    data = config.data
+    return Comparison(
+        name=config.name,
+        catalog=splits.catalog.fingerprint,
+        splits=splits.fingerprint,
+        split_kind=data.split.by,
+        train=data.train,
+        validation=data.validation,
+        test=data.test,
+        tools=len(splits.catalog),
+        train_queries=len(splits.train),
+        validation_queries=len(splits.validation),
+        test_queries=len(splits.test),
+        depth=min(config.depth, len(splits.catalog)),
+        planned=(),
+        configuration=config.model_dump(mode="json"),
+        code_version=code_version(),
+        libraries={name: version(name) for name in LIBRARIES},
+    )
+
+
+def code_version() -> str:
+    """This library's version and a fingerprint of its sources, those of the outer rooms included."""
+    root = Path(toolgen.__file__).parent
+    rooms = (root, *(root.with_name(name) for name in ("indexing", "stages", "benchmarks") if (root / name).is_dir()))
+    sources = sorted(path for room in rooms for path in room.rglob("*.py"))
+    return f"{toolgen.__version__}+{fingerprint([path.read_text(encoding='utf-8') for path in sources])}"
+
+
+def _blank(comparison: Comparison, method: str, **known: Any) -> CellResult:
+    unknown: dict[str, Any] = dict.fromkeys(("scheme", "prior", "plan", "ablation", "seed", "tokens_a_tool", "minutes"))
+    return CellResult(
+        comparison=comparison.fingerprint,
+        method=method,
+        latency_p50_ms=None,
+        latency_p95_ms=None,
+        hallucinated=0,
+        figures={},
+        scores={},
+        answers={},
+        **{**unknown, **known},
+    )
+
+
+def _generative(trained: Trained, comparison: Comparison) -> Method:
+    cell = trained.cell
+    blank = _blank(
+        comparison,
+        cell.method,
+        family="generative",
+        scheme=cell.variant.name,
+        prior=cell.prior,
+        plan=cell.plan,
+        ablation=cell.ablation,
+        seed=cell.seed,
+        tokens_a_tool=trained.codes.tokens_mean,
+        minutes=trained.minutes,
+        curves=trained.curves,
+        manifest={"settings": trained.settings, "code_version": comparison.code_version, "steps": trained.steps},
+    )
+    return Method(blank, trained.retriever)
+
+
+def _baselines(config: CompareConfig, splits: Splits, comparison: Comparison) -> Iterator[Method]:
+    for name in config.baselines:
+        settings = {"settings": fingerprint([name, config.recipe.dense_tokens])}
+        blank = _blank(comparison, name, family="baseline", manifest=settings)
+
+        def load(name: str = name) -> Retriever:
+            with err.status(f"Building {name}"):
+                return make_baseline(name, splits.catalog, dense_tokens=config.recipe.dense_tokens)
+
+        yield Method(blank, load)
+
+
+def _measure_all(config: CompareConfig, splits: Splits, methods: Sequence[Method]) -> None:
+    """Quality method by method, each kept at once; then the latency of all in turns, which tells them apart only when
+    it is measured together."""
+    results = [_measured(config, splits, method) for method in methods]
+    if config.latency_queries and any(result.latency_p50_ms is None for result in results):
+        retrievers = [method.load() for method in methods]
+        for retriever, result in zip(retrievers, results, strict=True):
+            # Seeds share a name.
+            retriever.name = cell_path(config.folder, result.method, result.seed).stem
+        depth = min(config.depth, len(splits.catalog))
+        with progress_bar("Timing") as progress:
+            found = latencies_of(retrievers, spread(splits.test, config.latency_queries), depth, progress)
+        for retriever, result in zip(retrievers, results, strict=True):
+            latency = found[retriever.name]
+            timed = replace(result, latency_p50_ms=latency.p50_ms, latency_p95_ms=latency.p95_ms)
+            write_cell(config.folder, timed)
+            _track(config, timed)
+
+
+def _measured(config: CompareConfig, splits: Splits, method: Method) -> CellResult:
+    blank = method.blank
+    path = cell_path(config.folder, blank.method, blank.seed)
+    if path.is_file():
+        found = read_cell(path)
+        told = [(each.manifest or {}).get("settings") for each in (found, blank)]
+        if found.comparison != blank.comparison or told[0] != told[1]:
+            raise InputError(
+                f"{path} was measured on other data or with other settings. Move it away to measure again, or give "
+                "the comparison another name."
+            )
+        return found
+    with progress_bar(f"Measuring {blank.method}") as progress:
+        answered = answer(method.load(), splits.test, splits.catalog, config.depth, progress)
+    documents = {tool.id: tool.document() for tool in splits.catalog.values()}
+    qrels = qrels_of(splits.test)
+    result = replace(
+        blank,
+        hallucinated=sum(answered.hallucinated.values()),
+        figures=figures_of(qrels, answered),
+        scores=kept_scores(qrels, answered.run, documents),
+        answers={
+            query_id: tuple(Answer(hit.tool, hit.score) for hit in hits[:KEPT_ANSWERS])
+            for query_id, hits in answered.hits.items()
+        },
+    )
+    write_cell(config.folder, result)
+    return result
+
+
+def _track(config: CompareConfig, result: CellResult) -> None:
+    """One run a cell, all of a comparison in one group: curves by step, figures as its summary."""
+    name = result.method if result.seed is None else f"{result.method}, seed {result.seed}"
+    told = config.tracking.model_copy(update={"group": config.name, "name": name})
+    keys = ("method", "family", "scheme", "prior", "plan", "ablation", "seed")
+    settings = {**{key: getattr(result, key) for key in keys}, "comparison": config.model_dump(mode="json")}
+    stem = cell_path(config.folder, result.method, result.seed).stem
+    with tracked(told, settings, config.folder / "tracking" / stem, "compare") as run:
+        for point in result.curves:
+            values = {"loss": point.loss, "ndcg@5": point.ndcg5}
+            known = {f"{point.stage}/{key}": value for key, value in values.items() if value is not None}
+            run.log({**known, f"{point.stage}/step": point.step})
+        kept = ("hallucinated", "latency_p50_ms", "latency_p95_ms", "tokens_a_tool", "minutes")
+        run.summary({**result.figures, **{key: getattr(result, key) for key in kept}})
+        rows = [[query_id, *(hit.tool for hit in hits[:1])] for query_id, hits in result.answers.items() if hits]
+        run.table("answers", ("query", "first answer"), rows)
+
+
+def _table(rows: Sequence[dict[str, Any]], config: CompareConfig, splits: Splits) -> Table:
+    title = f"{len(splits.test):,} queries of {config.data.test}, split by {config.data.split.by}, "
+    table = Table(
+        title=escape(title + f"{len(splits.catalog):,} tools"),
+        title_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=0,
+        show_edge=False,
+    )
+    for heading in HEADINGS:
+        left = heading == "method"
+        table.add_column(heading.replace(" ", "\n", 1), justify="left" if left else "right", no_wrap=not left)
+    for row in rows:
+        quality = (f"{row[key]:.3f}" for key in ("ndcg@1", "ndcg@5", "ndcg@5_tie_aware", "recall@5"))
+        rest = (_number(row["latency_p50_ms"]), str(row["hallucinated"]), _number(row["minutes"]))
+        table.add_row(escape(row["method"]), "" if row["seed"] is None else str(row["seed"]), *quality, *rest)
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.1f}"

@@ -1,0 +1,156 @@
+"""What all cells of a comparison are trained and measured on: catalogue, labelled queries dealt out to splits that
+share nothing, codebooks. Trains nothing.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from toolgen.base import load_tokenizer
+from toolgen.benchmarks.evaluation import spread
+from toolgen.benchmarks.grid import CompareConfig, DataConfig, Material
+from toolgen.benchmarks.recipe import Variant
+from toolgen.codebook import Codebook, CodebookStatistics
+from toolgen.embeddings import TextEmbedder
+from toolgen.errors import InputError
+from toolgen.files import fingerprint
+from toolgen.indexing import build
+from toolgen.leaks import require_clean_splits
+from toolgen.queries import Query, read_queries, write_queries
+from toolgen.splits import split_queries
+from toolgen.terminal import err, progress_bar
+from toolgen.tokenizer import bind_standalone, encode_text, end_token_id
+from toolgen.tools import ToolCatalog
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Catalogue and queries of a comparison.
+
+    Attributes:
+        catalog: The tools.
+        train: To train on.
+        validation: To choose by.
+        test: For the leaderboard.
+    """
+
+    catalog: ToolCatalog
+    train: Sequence[Query]
+    validation: Sequence[Query]
+    test: Sequence[Query]
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the queries and what each is used for."""
+        parts = (self.train, self.validation, self.test)
+        return fingerprint([[query.to_record() for query in part] for part in parts])
+
+
+def read_splits(data: DataConfig) -> Splits:
+    """Read, relabel, split, thin out and check.
+
+    Raises:
+        InputError: A file is unusable, a key has no such content, or two splits share what they must not; then with
+            the evidence.
+    """
+    catalog = ToolCatalog.from_jsonl(data.tools)
+    queries = [_styled(query, data.style) for query in _labelled(data, catalog)]
+    if data.split.shares is not None:
+        done = split_queries(
+            queries, data.split.shares, data.split.by, catalog=catalog, near=data.split.near, only=data.split.only
+        )
+        queries = list(done.queries)
+    names = (data.train, data.validation, data.test)
+    if len(set(names)) < len(names):
+        raise InputError(f"data.train, validation and test are {', '.join(names)}. The three splits must differ.")
+    parts = {name: [query for query in queries if query.split == name] for name in names}
+    if missing := [name for name, part in parts.items() if not part]:
+        known = ", ".join(sorted({query.split for query in queries if query.split})) or "none"
+        raise InputError(f"{data.queries}: no query of split {missing[0]!r} (splits here: {known}).")
+    with err.status("Looking for what the splits share"):
+        used = [query for part in parts.values() for query in part]
+        by, roles = data.split.by, {"train": [data.train], "test": [data.test], "validation": [data.validation]}
+        require_clean_splits(used, by, catalog=catalog, near=data.split.near, **roles)
+    train, validation, test = parts.values()
+    return Splits(catalog, _thinned(train, data.most_train), validation, _thinned(test, data.most_test))
+
+
+def _labelled(data: DataConfig, catalog: ToolCatalog) -> list[Query]:
+    if data.gold == "tools":
+        return read_queries(data.queries, catalog)
+    found = []
+    for query in read_queries(data.queries):
+        tools = query.metadata.get(data.gold) or []
+        if not isinstance(tools, list) or not all(isinstance(tool, str) for tool in tools):
+            raise InputError(f"data.gold={data.gold}: query {query.id!r} has {tools!r} there, no list of tool ids.")
+        if unknown := [tool for tool in tools if tool not in catalog]:
+            raise InputError(f"data.gold={data.gold}: query {query.id!r} names {unknown[0]!r}, which is no tool here.")
+        if tools:
+            # Calls name the tools of another catalogue.
+            found.append(replace(query, tools=tuple(dict.fromkeys(tools)), calls=()))
+    if not found:
+        raise InputError(f"data.gold={data.gold}: no query of {data.queries} has tool ids there.")
+    return found
+
+
+def _styled(query: Query, key: str | None) -> Query:
+    value = query.split if key == "split" else query.metadata.get(key or "")
+    return query if value is None else replace(query, metadata={**query.metadata, "style": str(value)})
+
+
+def _thinned(queries: Sequence[Query], most: int | None) -> Sequence[Query]:
+    return queries if most is None else spread(queries, most)
+
+
+def write_material(config: CompareConfig, splits: Splits) -> Material:
+    """Lay catalogue and queries down in the comparison's folder, where every stage reads them.
+
+    Raises:
+        InputError: The folder holds others.
+    """
+    folder = config.folder / "data"
+    material = Material(folder / "tools.jsonl.gz", folder / "queries.jsonl.gz", folder / "codebooks")
+    queries = [*splits.train, *splits.validation, *splits.test]
+    if material.queries.is_file():
+        same = [query.to_record() for query in read_queries(material.queries)] == [each.to_record() for each in queries]
+        if not same or ToolCatalog.from_jsonl(material.tools).fingerprint != splits.catalog.fingerprint:
+            raise InputError(
+                f"{config.folder} holds a comparison on other tools or queries. Give the data that it was begun with, "
+                "or another name."
+            )
+        return material
+    splits.catalog.to_jsonl(material.tools)
+    write_queries(material.queries, queries)
+    return material
+
+
+def codebooks(
+    config: CompareConfig, catalog: ToolCatalog, material: Material, variants: Sequence[Variant]
+) -> Mapping[str, CodebookStatistics]:
+    """Build the codebooks of all schemes, with disambiguation, and save them; name of a variant -> its figures.
+
+    Raises:
+        InputError: A codebook of an earlier run differs: models there were trained with it.
+    """
+    tokenizer = load_tokenizer(config.recipe.model)
+    end_id = end_token_id(tokenizer)
+    found = {}
+    for variant in variants:
+        with progress_bar(f"Index {variant.name}") as progress:
+            book = build(
+                variant.scheme,
+                catalog,
+                encode=lambda text: encode_text(tokenizer, text),
+                end_id=end_id,
+                disambiguate=True,
+                embed=TextEmbedder(progress=progress),
+                **variant.options,
+            )
+        path = material.codebook(variant)
+        if path.is_file() and Codebook.load(path).fingerprint != book.fingerprint:
+            raise InputError(
+                f"{path} holds other codes than are built now: this version or machine makes them otherwise. Give the "
+                "comparison another name, or remove its folder."
+            )
+        book.save(path)
+        found[variant.name] = book.statistics(bind_standalone(book, tokenizer, end_id))
+    return found

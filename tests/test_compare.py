@@ -1,0 +1,238 @@
+"""A comparison on the tiny model: every cell in one leaderboard, nothing done twice, faults told first."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from toolgen import cli
+from toolgen.benchmarks import compare as comparing
+from toolgen.benchmarks.compare import compare
+from toolgen.benchmarks.grid import Cell, CompareConfig, GridConfig, Material, further_cells, grid_cells, stages_of
+from toolgen.benchmarks.material import read_splits
+from toolgen.benchmarks.recipe import Variant
+from toolgen.benchmarks.results import read_results
+from toolgen.errors import InputError
+from toolgen.files import read_json, write_json
+from toolgen.queries import Query, read_queries, write_queries
+from toolgen.stages import memorization, retrieval
+from toolgen.tools import ToolCatalog
+
+SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
+
+
+def settings(folder: Path, model: Path, **changes: Any) -> dict[str, Any]:
+    training = {"batch_size": 8, "min_steps": 3, "epochs": 0.1, "precision": "fp32", "max_length": 64}
+    quiet = {"training": training, "abilities": None}
+    values: dict[str, Any] = {
+        "name": "tiny",
+        "output": folder / "out",
+        "data": {
+            "tools": folder / "tools.jsonl",
+            "queries": folder / "queries.jsonl",
+            "style": "tone",
+            "split": {"by": "query", "shares": SHARES, "near": 1.0},
+        },
+        "recipe": {
+            "model": str(model),
+            "memorization": {**quiet, "prior": {"kind": "name"}},
+            "retrieval": quiet,
+            "validated": 6,
+            "dense_tokens": 8,
+        },
+        "grid": {
+            "schemes": ["atomic", "numeric"],
+            "ablations": ["no memorization", "no retrieval training", "no constraint"],
+            "seeds": [3, 4],
+        },
+        "baselines": ["bm25"],
+        "latency_queries": 2,
+        "tracking": {"mode": "disabled"},
+    }
+    return {**values, **changes}
+
+
+def config_of(folder: Path, model: Path, **changes: Any) -> CompareConfig:
+    return CompareConfig.model_validate(settings(folder, model, **changes))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, catalog: ToolCatalog, queries: list[Query]) -> Path:
+    """Tools and queries, one a tool, each worded plainly or politely."""
+    found = tmp_path_factory.mktemp("compare")
+    catalog.to_jsonl(found / "tools.jsonl")
+    toned = [
+        replace(query, metadata={"tone": "polite" if place % 3 else "plain"}) for place, query in enumerate(queries)
+    ]
+    write_queries(found / "queries.jsonl", toned)
+    return found
+
+
+@pytest.fixture(scope="module")
+def rows(folder: Path, tiny_base: Path) -> list[dict[str, Any]]:
+    """Leaderboard of a finished comparison, tracked offline."""
+    return compare(config_of(folder, tiny_base, tracking={"mode": "offline"}))
+
+
+def test_the_leaderboard_has_every_cell_and_every_baseline(rows: list[dict[str, Any]], folder: Path) -> None:
+    methods = {(row["method"], row["seed"]) for row in rows}
+    best = max(
+        ("atomic", "numeric"),
+        key=lambda name: read_json(folder / f"out/tiny/cells/{name}/seed-3/retrieval/report.json")["validation"][
+            "ndcg@5"
+        ],
+    )
+    ablations = {
+        (f"{best}, {ablation}", 3) for ablation in ("no memorization", "no retrieval training", "no constraint")
+    }
+    assert methods == {("bm25", None), ("atomic", 3), ("numeric", 3), (best, 4), *ablations}
+    assert [row["ndcg@5"] for row in rows if row["seed"] != 4] == sorted(
+        (row["ndcg@5"] for row in rows if row["seed"] != 4), reverse=True
+    ) or best in {rows[0]["method"], rows[1]["method"]}
+    for row in rows:
+        assert row["split"] == "test" and row["queries"] == 6 and row["latency_p50_ms"] > 0
+        if not row["method"].endswith("no constraint"):
+            assert row["hallucinated"] == 0
+        assert (row["minutes"] is None) == (row["method"] == "bm25")
+    assert read_json(folder / "out/tiny/leaderboard.json") == rows
+
+
+def test_results_hold_what_reports_need(rows: list[dict[str, Any]], folder: Path) -> None:
+    results = read_results(folder / "out" / "tiny")
+    assert len(results.cells) == len(results.comparison.planned) == len(rows)
+    assert {query.metadata["style"] for query in results.queries} <= {"plain", "polite"}
+    trained = next(cell for cell in results.cells if cell.method == "atomic" and cell.seed == 3)
+    assert {point.stage for point in trained.curves} == {"memorization", "retrieval"}
+    assert any(point.loss is not None for point in trained.curves)
+    assert any(point.ndcg5 is not None for point in trained.curves)
+    assert all(len(answers) == 5 for answers in trained.answers.values())
+
+
+def test_no_test_query_is_trained_on_and_all_cells_read_the_same(rows: list[dict[str, Any]], folder: Path) -> None:
+    reports = [read_json(path) for path in (folder / "out/tiny/cells").rglob("retrieval/report.json")]
+    assert len(reports) == 4 and {report["records"] for report in reports} == {18}
+    assert {report["config"]["queries"]["split"] for report in reports} == {"train"}
+    assert {report["config"]["validation"]["split"] for report in reports} == {"validation"}
+
+
+def test_one_run_a_cell_is_tracked(rows: list[dict[str, Any]], folder: Path) -> None:
+    runs = list((folder / "out/tiny/tracking").glob("*/wandb/offline-run-*/*.wandb"))
+    assert len(runs) == len(rows) and all(path.stat().st_size for path in runs)
+
+
+def test_what_is_finished_is_neither_trained_nor_measured_again(
+    rows: list[dict[str, Any]], folder: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("it was finished")
+
+    for module, name in ((memorization, "run"), (retrieval, "run"), (comparing, "answer"), (comparing, "latencies_of")):
+        monkeypatch.setattr(module, name, never)
+    assert compare(config_of(folder, tiny_base)) == rows
+
+
+def test_another_recipe_or_other_data_cannot_share_a_folder(
+    rows: list[dict[str, Any]], folder: Path, tiny_base: Path
+) -> None:
+    values = settings(folder, tiny_base)
+    values["recipe"]["retrieval"]["training"]["min_steps"] = 4
+    with pytest.raises(InputError, match="told something else"):
+        compare(CompareConfig.model_validate(values))
+    values = settings(folder, tiny_base)
+    values["data"]["most_train"] = 5
+    with pytest.raises(InputError, match="other tools or queries"):
+        compare(CompareConfig.model_validate(values))
+
+
+def test_contaminated_splits_stop_with_the_evidence(folder: Path, tiny_base: Path, tmp_path: Path) -> None:
+    queries = read_queries(folder / "queries.jsonl")
+    parted = [replace(query, split=("train", "validation", "test")[place % 3]) for place, query in enumerate(queries)]
+    leaked = replace(parted[0], id="leaked", split="test")
+    write_queries(tmp_path / "queries.jsonl", [*parted, leaked])
+    data = {"tools": folder / "tools.jsonl", "queries": tmp_path / "queries.jsonl"}
+    with pytest.raises(InputError, match="leaked"):
+        compare(config_of(folder, tiny_base, data={**data, "split": {"near": 1.0}}, output=tmp_path))
+    assert not (tmp_path / "tiny").exists()
+
+
+def test_gold_tools_may_stand_under_another_key(folder: Path, tiny_base: Path, tmp_path: Path) -> None:
+    queries = read_queries(folder / "queries.jsonl")
+    ids = [query.tools[0] for query in queries]
+    other = [
+        replace(query, tools=("elsewhere",), metadata={"ours": [ids[place]] if place else []})
+        for place, query in enumerate(queries)
+    ]
+    write_queries(tmp_path / "queries.jsonl", other)
+    data = {**settings(folder, tiny_base)["data"], "queries": tmp_path / "queries.jsonl", "gold": "ours"}
+    found = read_splits(config_of(folder, tiny_base, data=data).data)
+    kept = [*found.train, *found.validation, *found.test]
+    assert len(kept) == len(ids) - 1 and {query.tools[0] for query in kept} == set(ids[1:])
+    for key, message in (("tone", "no query"), ("id", "no query")):
+        with pytest.raises(InputError, match=message):
+            read_splits(config_of(folder, tiny_base, data={**data, "gold": key}).data)
+
+
+def test_the_grid_crosses_schemes_priors_and_plans() -> None:
+    grid = GridConfig.model_validate(
+        {
+            "schemes": ["atomic", "numeric:digits=new"],
+            "priors": {"name": {"kind": "name"}, "random": {"kind": "random"}},
+            "plans": {"full": {}, "rows": {"train": "rows"}},
+            "seeds": [7, 8, 9],
+            "ablations": ["no constraint"],
+        }
+    )
+    cells = grid_cells(grid)
+    assert len(cells) == 8 and len({cell.method for cell in cells}) == 8 and {cell.seed for cell in cells} == {7}
+    assert cells[1].method == "atomic, prior name, rows"
+    further = further_cells(grid, cells[5])
+    assert [(cell.seed, cell.ablation) for cell in further] == [(7, "no constraint"), (8, None), (9, None)]
+    assert len({cell.folder for cell in (*cells, *further)}) == 11
+
+
+def test_a_cell_tells_its_stages_what_it_is(folder: Path, tiny_base: Path) -> None:
+    grid = {"priors": {"noise": {"kind": "random"}}, "plans": {"rows": {"train": "rows"}}}
+    config = config_of(folder, tiny_base, grid=grid)
+    material = Material(folder / "tools.jsonl", folder / "queries.jsonl", folder / "codebooks")
+    cell = Cell(Variant.parse("atomic"), 5, "noise", "rows")
+    first, second = stages_of(cell, config, material)
+    assert (first.prior.kind, first.training.plan.train, first.training.seed) == ("random", "rows", 5)
+    assert second.model == str(first.output / "final") and second.training.plan.train == "rows"
+    (alone,) = stages_of(replace(cell, prior=None, ablation="no memorization"), config, material)
+    assert alone.model == str(tiny_base) and alone.prior.kind == "name", "rows start as the recipe's first stage says"
+    (only,) = stages_of(replace(cell, ablation="no retrieval training"), config, material)
+    assert only.output.name == "memorization"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"grid": {"schemes": ["atomics"]}}, "Unknown indexing scheme"),
+        ({"grid": {"schemes": ["atomic", "atomic"]}}, "each scheme once"),
+        ({"grid": {"seeds": [1, 1]}}, "each seed once"),
+        ({"recipe": {"memorization": {"training": {"seed": 3}}}}, "sets memorization.training.seed"),
+        ({"recipe": {"retrieval": {"epoch": 3}}}, "unknown key 'epoch'"),
+        ({"baselines": ["bm52"]}, "Unknown baseline"),
+    ],
+)
+def test_faults_show_before_anything_is_trained(
+    changes: Mapping[str, Any], message: str, folder: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=message):
+        compare(config_of(folder, tiny_base, output=tmp_path, **changes))
+    assert not list(tmp_path.rglob("report.json"))
+
+
+def test_the_command_hands_the_configuration_over(
+    folder: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[CompareConfig] = []
+    monkeypatch.setattr(comparing, "compare", given.append)
+    path = tmp_path / "config.json"
+    write_json(path, config_of(folder, tiny_base).model_dump(mode="json"))
+    done = CliRunner().invoke(cli.app, ["compare", "--config", str(path), "grid.seeds=[5]"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    assert given[0].grid.seeds == [5] and given[0].name == "tiny"
