@@ -23,6 +23,7 @@ from toolgen.metrics import (
     qrels_of,
     ranking,
     run_from_hits,
+    tie_aware_run,
 )
 from toolgen.queries import Query
 from toolgen.retriever import Hit
@@ -227,6 +228,82 @@ def test_pairing_makes_a_steady_small_gain_certain():
 def test_pairing_needs_the_same_queries():
     with pytest.raises(InputError, match="'q2'"):
         paired_difference({"q1": 1.0}, {"q1": 1.0, "q2": 0.0})
+
+
+def tie_aware(gold: str, answers: str, *same: str) -> dict[str, float]:
+    """Figures of one query, tools being letters; each of ``same`` lists tools of one document."""
+    documents = {letter: group[0] for group in same for letter in group}
+    run = {"q": {tool: -float(rank) for rank, tool in enumerate(answers)}}
+    qrels = {"q": dict.fromkeys(gold, 1)}
+    return dict(evaluate(qrels, tie_aware_run(qrels, run, {letter: letter for letter in "abcdxyz"} | documents)).means)
+
+
+def test_a_tool_with_the_gold_tools_document_is_the_gold_tool():
+    assert tie_aware("a", "xb", "ax")["ndcg@1"] == 1
+    assert tie_aware("a", "xb", "ay")["ndcg@1"] == 0
+    assert tie_aware("a", "x", "ax") == tie_aware("a", "a", "ax")
+
+
+def test_each_gold_tool_is_found_once_and_its_doubles_cost_nothing():
+    # x stands for a, a and y leave, b is second: as good as it gets.
+    assert tie_aware("ab", "xayb", "axy")["ndcg@5"] == 1
+    assert tie_aware("ab", "xay", "axy")["recall@5"] == 0.5
+    # Two gold tools of one document need two answers with it.
+    assert tie_aware("ab", "xyz", "abxy")["ndcg@5"] == 1
+    assert tie_aware("ab", "xz", "abx")["recall@5"] == 0.5
+    # The ideal still holds every gold tool.
+    assert tie_aware("abc", "x", "ax")["ndcg@5"] == pytest.approx(evaluate(*one("abc", "a")).means["ndcg@5"])
+
+
+def test_only_doubles_of_gold_tools_leave_the_ranking():
+    assert tie_aware("a", "xya", "xy")["ndcg@5"] == pytest.approx(0.5)
+    # What is no tool has no document, and stays wrong.
+    assert tie_aware("a", ["a (repeated at rank 2)", "x"], "ax")["ndcg@5"] == pytest.approx(1 / math.log2(3))
+
+
+def one(gold: str, answers: str) -> tuple[dict[str, dict[str, int]], dict[str, dict[str, float]]]:
+    return {"q": dict.fromkeys(gold, 1)}, {"q": {tool: -float(rank) for rank, tool in enumerate(answers)}}
+
+
+STANDARD = [measure for measure in MEASURES if "published" not in measure]
+
+
+@given(qrels_and_runs(), st.lists(st.integers(0, 5), min_size=len(TOOLS), max_size=len(TOOLS)))
+def test_tie_aware_figures_are_never_below_strict_ones_and_equal_where_documents_differ(data, kinds):
+    qrels, run = data
+    strict = evaluate(qrels, run)
+    for documents in (
+        {tool: str(kind) for tool, kind in zip(TOOLS, kinds, strict=True)},
+        {tool: tool for tool in TOOLS},
+    ):
+        tied = evaluate(qrels, tie_aware_run(qrels, run, documents))
+        for measure in STANDARD:
+            for query_id, value in strict.per_query[measure].items():
+                assert tied.per_query[measure][query_id] >= value - 1e-12
+    assert tied == strict
+
+
+@given(qrels_and_runs(), st.lists(st.integers(0, 3), min_size=len(TOOLS), max_size=len(TOOLS)), st.randoms())
+def test_it_does_not_matter_which_of_equal_tools_were_answered(data, kinds, random):
+    qrels, run = data
+    documents = {tool: str(kind) for tool, kind in zip(TOOLS, kinds, strict=True)}
+    ranked = {query_id: ranking(scores) for query_id, scores in run.items()}
+    same = {tool: [other for other in TOOLS if documents[other] == documents[tool]] for tool in TOOLS}
+    other = dict(zip(TOOLS, TOOLS, strict=True))
+    for tools in {tuple(tools) for tools in same.values()}:
+        other |= dict(zip(tools, random.sample(tools, len(tools)), strict=True))
+    first, second = (
+        tie_aware_run(
+            qrels,
+            {
+                query_id: {name[tool]: -float(rank) for rank, tool in enumerate(tools)}
+                for query_id, tools in ranked.items()
+            },
+            documents,
+        )
+        for name in (dict(zip(TOOLS, TOOLS, strict=True)), other)
+    )
+    assert evaluate(qrels, first).per_query["ndcg@5"] == evaluate(qrels, second).per_query["ndcg@5"]
 
 
 def test_imports_no_torch():

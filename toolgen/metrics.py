@@ -159,6 +159,41 @@ def ranking(scores: Mapping[str, float]) -> list[str]:
     return sorted(scores, key=lambda tool: (scores[tool], tool), reverse=True)
 
 
+def tie_aware_run(qrels: Qrels, run: Run, documents: Mapping[str, str]) -> dict[str, dict[str, float]]:
+    """The run as it is for someone who reads documents and cannot tell tools with equal documents apart.
+
+    An answer whose document equals a gold tool's stands for the first gold tool with this document that no earlier
+    answer stands for. Where none is left it leaves the ranking, and later answers move up: a second tool with the same
+    text costs nothing and gains nothing. Every other answer stays, one that is no tool at all among them.
+
+    ``evaluate`` of the result with the same qrels gives the tie-aware figures. No standard one is below the strict
+    figure, all are equal to it where no document of a gold tool occurs twice, and it does not matter which of several
+    equal tools were answered.
+
+    Args:
+        qrels: As for ``evaluate``.
+        run: As for ``evaluate``; its queries must be in the qrels.
+        documents: Tool id -> ``Tool.document()``, for every gold tool at least.
+
+    Example:
+        >>> same = {"gold": "Sends mail.", "twin": "Sends mail.", "other": "Reads mail."}
+        >>> tie_aware_run({"q": {"gold": 1}}, {"q": {"twin": 3.0, "gold": 2.0, "other": 1.0}}, same)
+        {'q': {'gold': -1.0, 'other': -2.0}}
+    """
+    return {query_id: _tie_aware(qrels[query_id], ranking(scores), documents) for query_id, scores in run.items()}
+
+
+def _tie_aware(gold: Iterable[str], tools: Sequence[str], documents: Mapping[str, str]) -> dict[str, float]:
+    wanted: dict[str, list[str]] = {}
+    for tool in gold:
+        wanted.setdefault(documents[tool], []).append(tool)
+    left = {document: iter(same) for document, same in wanted.items()}
+    # An answer that is no tool has no document.
+    read = ((tool, documents.get(tool)) for tool in tools)
+    seen = [next(left[document], None) if document in left else tool for tool, document in read]
+    return {tool: -float(rank) for rank, tool in enumerate((tool for tool in seen if tool is not None), start=1)}
+
+
 def ndcg_toolgen_published(gold: Collection[str], tools: Sequence[str], k: int) -> float:
     """NDCG@k as in ToolGen's public evaluation (arXiv 2410.03439, ``compute_ndcg`` of its code): NOT the standard one.
 
