@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from test_cli import refused, run
 
 from toolgen.errors import InputError
+from toolgen.marks import By
 from toolgen.queries import Query, read_queries, write_queries
-from toolgen.splits import LOWEST_NEAR, By, near_duplicates, parse_shares, split_by_tools, split_queries
+from toolgen.splits import parse_shares, split_by_tools, split_queries
 from toolgen.tools import Tool, ToolCatalog
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
@@ -53,30 +54,6 @@ def shared(first: Query, second: Query, by: By) -> bool:
         )
     alike = similarity(words(first.text), words(second.text)) >= 0.7
     return alike or (len(first.tools) > 1 and set(first.tools) == set(second.tools))
-
-
-@given(texts=texts(40), threshold=st.sampled_from([LOWEST_NEAR, 0.6, 2 / 3, 0.7, 0.75, 0.8, 1.0]))
-@settings(max_examples=150)
-def test_near_duplicates_are_what_comparing_all_pairs_finds(texts: list[str], threshold: float) -> None:
-    sets = [words(text) for text in texts]
-    expected = {
-        (first, second)
-        for first, second in combinations(range(len(texts)), 2)
-        if similarity(sets[first], sets[second]) >= threshold
-    }
-    found = [tuple(sorted(link)) for link in near_duplicates(texts, threshold)]
-    assert len(found) == len(set(found))
-    assert set(found) == expected
-
-
-def test_case_and_punctuation_make_no_difference_and_words_do() -> None:
-    assert list(near_duplicates(["Delete ALL files!", "delete: all files", "delete no files"])) == [(0, 1)]
-    assert list(near_duplicates(["!?", "!?", "..."])) == [(0, 1)], "a text without a word is a word itself"
-
-
-def test_scripts_without_blanks_are_compared_character_by_character() -> None:
-    (link,) = near_duplicates(["查询北京的天气预报", "查询北京天气预报", "删除所有文件"])
-    assert set(link) == {0, 1}
 
 
 @pytest.mark.parametrize("by", ["query", "tool", "group"])

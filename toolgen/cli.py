@@ -11,6 +11,7 @@ from rich.table import Table
 
 from toolgen import __version__
 from toolgen.bench import benches
+from toolgen.check import check_splits_command
 from toolgen.errors import InputError
 from toolgen.files import write_json
 from toolgen.index import indexes
@@ -31,6 +32,7 @@ app.add_typer(catalogs, name="catalog")
 app.add_typer(indexes, name="index")
 app.add_typer(benches, name="bench")
 app.command("retrieve")(retrieve)
+app.command("check-splits")(check_splits_command)
 
 
 @app.callback(invoke_without_command=True)
@@ -98,14 +100,16 @@ def split(
     shares: Annotated[str, typer.Option(help="Parts and their shares of the queries, the one to train on first.")],
     output: Annotated[Path, typer.Option("--out", help="Queries to write, each with its part as split.")],
     by: Annotated[Literal["query", "tool", "group"], typer.Option(help="What no two parts may share.")] = "query",
-    tools: Annotated[Path | None, typer.Option(help="Catalogue; --by group needs it.")] = None,
+    tools: Annotated[Path | None, typer.Option(help="Catalogue; --by group needs it, or --key.")] = None,
+    key: Annotated[str | None, typer.Option(help="By group: key of the queries that names theirs.")] = None,
     only: Annotated[str | None, typer.Option(help="Split the queries of this split; the others keep theirs.")] = None,
     near: Annotated[float, typer.Option(help="Jaccard similarity of words that makes texts near duplicates.")] = 0.7,
 ) -> None:
     """Split labelled queries into parts that share nothing which would make the test easy.
 
     By query: no text that is equal or nearly so, and no gold set of two or more tools, is in two parts. By tool: no
-    gold tool is. By group: no group of a gold tool is. The result is the same on every machine.
+    gold tool is. By group: no group of a gold tool is; with --key, no value of that key of the queries, and no gold
+    tool. The result is the same on every machine. `toolgen check-splits` checks parts that others made.
 
     Example: toolgen split --queries Q --by query --shares train=0.8,validation=0.1,test=0.1 --out split.jsonl
     """
@@ -115,7 +119,7 @@ def split(
     catalog = ToolCatalog.from_jsonl(tools) if tools is not None else None
     wanted = parse_shares(shares)
     with err.status("Looking for queries that belong together"):
-        done = split_queries(read_queries(queries, catalog), wanted, by, catalog=catalog, near=near, only=only)
+        done = split_queries(read_queries(queries, catalog), wanted, by, catalog=catalog, key=key, near=near, only=only)
     write_queries(output, done.queries)
     table = Table(title=f"split by {by}", title_justify="left")
     for heading in ("part", "share wanted", "queries", "share", "clusters", "tools", "not in the first part"):

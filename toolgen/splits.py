@@ -1,35 +1,22 @@
 """Parts of labelled queries for training, validation and test that share nothing which would make the test easy. Knows
 queries and catalogues; no models.
 
-What must not be shared links queries: *by query*, a text that is nearly the same, or a gold set of two or more tools;
-*by tool*, a gold tool; *by group*, the group of a gold tool. Queries that are linked, directly or through others, form
-a cluster, and a cluster goes into one part as a whole. The result depends on the queries alone, not on their order or
-the machine.
+What must not be shared (``toolgen.marks``) links queries. Queries that are linked, directly or through others, form a
+cluster, and a cluster goes into one part as a whole. The result depends on the queries alone, not on their order or the
+machine.
 """
 
 import hashlib
 import math
-import re
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from toolgen.errors import InputError
+from toolgen.marks import NEAR, By, marks_of
 from toolgen.queries import Query
 from toolgen.tools import ToolCatalog
-
-By = Literal["query", "tool", "group"]
-
-NEAR = 0.7
-"""Jaccard similarity of two texts' sets of words from which on they count as near duplicates. At 0.6, chains of ever
-other words link hundreds of everyday queries that have nothing in common."""
-
-LOWEST_NEAR = 0.5
-
-# Scripts that put no blank between words: there, every character counts as a word.
-_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
 class Link(NamedTuple):
@@ -85,6 +72,7 @@ def split_queries(
     by: By = "query",
     *,
     catalog: ToolCatalog | None = None,
+    key: str | None = None,
     near: float = NEAR,
     only: str | None = None,
 ) -> Split:
@@ -96,8 +84,9 @@ def split_queries(
     Args:
         queries: Labelled queries with distinct ids.
         shares: Name of each part -> its share of the queries; the first part is the one to train on.
-        by: What must not be shared; see the module.
-        catalog: Gives the tools' groups; needed by ``"group"``.
+        by: What must not be shared; see ``toolgen.marks``.
+        catalog: Gives the tools' groups; needed by ``"group"`` without a key.
+        key: Key of the queries' metadata that names their group; only for ``"group"``.
         near: Threshold of near duplicates, ``LOWEST_NEAR`` to 1; used by ``"query"``.
         only: Deal out the queries of this split; all others keep theirs.
 
@@ -108,7 +97,9 @@ def split_queries(
     queries = tuple(queries)
     dealt = {place for place, query in enumerate(queries) if only is None or query.split == only}
     _check(queries, dealt, shares, only)
-    clusters = _clusters(len(queries), _links(queries, by, catalog, near))
+    marks = marks_of(queries, by, catalog=catalog, key=key, near=near)
+    # Bearers of a mark that is near to a query's are linked to that query, and so to each other.
+    clusters = _clusters(len(queries), _sharing((*mark.own, *mark.near) for mark in marks))
     free = [part for cluster in clusters if (part := [place for place in cluster if place in dealt])]
     if len(free) < len(shares):
         raise InputError(
@@ -167,27 +158,6 @@ def _check(queries: Sequence[Query], dealt: set[int], shares: Mapping[str, float
         )
 
 
-def _links(queries: Sequence[Query], by: By, catalog: ToolCatalog | None, near: float) -> Iterator[Link]:
-    if by == "tool":
-        yield from _sharing(query.tools for query in queries)
-    elif by == "group":
-        if catalog is None or not any(tool.group for tool in catalog.values()):
-            raise InputError(
-                "Splitting by group needs the catalogue, and tools in it that have a group ('group', 'tool_name' or "
-                "'category'). Give it with --tools, or split by query or tool."
-            )
-        yield from _sharing(_groups(query, catalog) for query in queries)
-    else:
-        yield from _sharing([frozenset(query.tools)] if len(query.tools) > 1 else [] for query in queries)
-        yield from near_duplicates([query.text for query in queries], near)
-
-
-def _groups(query: Query, catalog: ToolCatalog) -> set[tuple[str, str]]:
-    """Groups of the gold tools; a tool without one stands for itself."""
-    groups = {tool: catalog[tool].group for tool in query.tools}
-    return {("group", group) if group else ("tool", tool) for tool, group in groups.items()}
-
-
 def _sharing(keys: Iterable[Iterable[Hashable]]) -> Iterator[Link]:
     """Link every place to the first one that has a key of its."""
     first: dict[Hashable, int] = {}
@@ -195,41 +165,6 @@ def _sharing(keys: Iterable[Iterable[Hashable]]) -> Iterator[Link]:
         for key in own:
             if first.setdefault(key, place) != place:
                 yield Link(first[key], place)
-
-
-def near_duplicates(texts: Sequence[str], threshold: float = NEAR) -> Iterator[Link]:
-    """All pairs of texts whose sets of words have a Jaccard similarity of at least ``threshold``.
-
-    Exact, by prefix filtering (Bayardo, Ma and Srikant, "Scaling up all pairs similarity search", WWW 2007): with words
-    sorted by rarity, two similar sets share one among the first ``n - ceil(threshold * n) + 1`` of their ``n`` words.
-    So only texts that share a rare word are compared. 25,000 short queries take seconds.
-
-    Args:
-        texts: Upper and lower case, and punctuation, make no difference. A text without a word is a word itself.
-        threshold: ``LOWEST_NEAR`` to 1; below, so many words would count as rare that the search would take hours.
-
-    Raises:
-        InputError: ``threshold`` is out of range.
-    """
-    if not LOWEST_NEAR <= threshold <= 1:
-        raise InputError(f"The threshold of near duplicates is {threshold:g}; give {LOWEST_NEAR} to 1, such as {NEAR}.")
-    sets = [frozenset(_WORD.findall(text.casefold())) or frozenset([text.strip()]) for text in texts]
-    frequency = Counter(word for words in sets for word in words)
-    bearers: dict[str, list[int]] = defaultdict(list)
-    # From short to long, every text is compared with those of at most its own length.
-    for place in sorted(range(len(sets)), key=lambda place: len(sets[place])):
-        words = sets[place]
-        # Rounding must lose no pair that is exactly as similar as the threshold.
-        fewest = math.ceil(threshold * len(words) - 1e-9)
-        rare = sorted(words, key=lambda word: (frequency[word], word))[: len(words) - fewest + 1]
-        for other in dict.fromkeys(candidate for word in rare for candidate in bearers[word]):
-            if len(sets[other]) < fewest:
-                continue
-            shared = len(words & sets[other])
-            if shared >= threshold * (len(words) + len(sets[other]) - shared) - 1e-9:
-                yield Link(other, place)
-        for word in rare:
-            bearers[word].append(place)
 
 
 def _clusters(count: int, links: Iterable[Link]) -> list[list[int]]:
