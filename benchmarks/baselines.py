@@ -1,5 +1,7 @@
 """Baseline retrievers by name. Knows which there are; each one's file knows the rest."""
 
+from collections.abc import Sequence
+
 from toolgen.benchmarks.bm25 import BM25Retriever
 from toolgen.benchmarks.dense import DenseRetriever
 from toolgen.errors import InputError
@@ -7,6 +9,15 @@ from toolgen.retriever import Retriever
 from toolgen.tools import ToolCatalog
 
 BASELINES = ("bm25", "dense")
+
+
+def check_baselines(names: Sequence[str]) -> None:
+    """
+    Raises:
+        InputError: One of the names is no baseline.
+    """
+    if unknown := [name for name in names if name not in BASELINES]:
+        raise InputError(f"Unknown baseline {unknown[0]!r}. Choose from {', '.join(BASELINES)}.")
 
 
 def make_baseline(
@@ -24,8 +35,7 @@ def make_baseline(
         InputError: No such baseline.
         MissingPackageError: A package that the baseline needs is not installed.
     """
+    check_baselines([name])
     if name == "bm25":
         return BM25Retriever(catalog)
-    if name == "dense":
-        return DenseRetriever(catalog, dense_model, document_tokens=dense_tokens)
-    raise InputError(f"Unknown baseline {name!r}. Choose from {', '.join(BASELINES)}.")
+    return DenseRetriever(catalog, dense_model, document_tokens=dense_tokens)

@@ -17,7 +17,7 @@ from rich.markup import escape
 from rich.table import Table
 
 import toolgen
-from toolgen.benchmarks.baselines import make_baseline
+from toolgen.benchmarks.baselines import check_baselines, make_baseline
 from toolgen.benchmarks.cell import KEPT_ANSWERS, Answer, CellResult, Comparison
 from toolgen.benchmarks.evaluation import answer, figures_of, latencies_of, spread
 from toolgen.benchmarks.grid import Cell, CompareConfig, Material, further_cells, grid_cells, stages_of
@@ -67,8 +67,9 @@ def compare(config: CompareConfig) -> list[dict[str, Any]]:
     Raises:
         InputError: Something is unusable, splits share what they must not, or the folder holds something else.
     """
-    splits = read_splits(config.data)
+    check_baselines(config.baselines)
     cells = grid_cells(config.grid)
+    splits = read_splits(config.data)
     material = write_material(config, splits)
     for cell in (*cells, *further_cells(config.grid, cells[0])):
         stages_of(cell, config, material)
@@ -106,7 +107,7 @@ def _comparison(config: CompareConfig, splits: Splits) -> Comparison:
         name=config.name,
         catalog=splits.catalog.fingerprint,
         splits=splits.fingerprint,
-        split_kind=data.split.by,
+        split_kind="domain" if data.split.by == "group" else data.split.by,
         train=data.train,
         validation=data.validation,
         test=data.test,

@@ -30,6 +30,7 @@ class SplitConfig(Section):
     """How the queries are dealt out; see `toolgen split`."""
 
     by: Literal["query", "tool", "group"] = Field("query", description="What no two parts share.")
+    key: str | None = Field(None, description="By group: key of a query that names its group; null: its tools' groups.")
     shares: dict[str, float] | None = Field(
         None, description="Part -> its share, the one to train on first; null: the queries carry their splits."
     )
@@ -182,14 +183,17 @@ def stages_of(cell: Cell, config: CompareConfig, material: Material) -> list[Mem
     training: dict[str, Any] = {"seed": cell.seed}
     if cell.plan is not None:
         training["plan"] = grid.plans[cell.plan]
+    memorized = config.recipe.memorization
+    if start:
+        memorized = {key: value for key, value in memorized.items() if key != "prior"}
     stages: list[MemorizationConfig | RetrievalConfig] = []
     if cell.ablation != "no memorization":
         given = {**origin, **start, **common, "output": folder / "memorization"}
-        stages.append(parsed_stage(MemorizationConfig, "memorization", config.recipe.memorization, given, training))
+        stages.append(parsed_stage(MemorizationConfig, "memorization", memorized, given, training))
         origin, start = {"model": str(folder / "memorization" / "final")}, {}
-    elif not start and "prior" in config.recipe.memorization:
+    elif "prior" in memorized:
         # Rows start alike with and without the stage.
-        start = {"prior": config.recipe.memorization["prior"]}
+        start = {"prior": memorized["prior"]}
     if cell.ablation != "no retrieval training":
         queries = {"path": material.queries, "split": data.train}
         given = {**origin, **start, **common, "queries": queries, "output": folder / "retrieval"}

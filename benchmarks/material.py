@@ -56,7 +56,13 @@ def read_splits(data: DataConfig) -> Splits:
     queries = [_styled(query, data.style) for query in _labelled(data, catalog)]
     if data.split.shares is not None:
         done = split_queries(
-            queries, data.split.shares, data.split.by, catalog=catalog, near=data.split.near, only=data.split.only
+            queries,
+            data.split.shares,
+            data.split.by,
+            catalog=catalog,
+            key=data.split.key,
+            near=data.split.near,
+            only=data.split.only,
         )
         queries = list(done.queries)
     names = (data.train, data.validation, data.test)
@@ -69,7 +75,7 @@ def read_splits(data: DataConfig) -> Splits:
     with err.status("Looking for what the splits share"):
         used = [query for part in parts.values() for query in part]
         by, roles = data.split.by, {"train": [data.train], "test": [data.test], "validation": [data.validation]}
-        require_clean_splits(used, by, catalog=catalog, near=data.split.near, **roles)
+        require_clean_splits(used, by, catalog=catalog, key=data.split.key, near=data.split.near, **roles)
     train, validation, test = parts.values()
     return Splits(catalog, _thinned(train, data.most_train), validation, _thinned(test, data.most_test))
 

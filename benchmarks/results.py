@@ -71,6 +71,11 @@ def write_cell(folder: Path, cell: CellResult) -> Path:
     return path
 
 
+def read_cell(path: Path) -> CellResult:
+    """Read one finished cell."""
+    return _read(CellResult, path)
+
+
 def kept_scores(qrels: Qrels, run: Run, documents: Mapping[str, str]) -> dict[str, dict[str, float]]:
     """``CellResult.scores`` of a run; the arguments are those of ``toolgen.metrics.tie_aware_run``."""
     strict, tied = evaluate(qrels, run).per_query, evaluate(qrels, tie_aware_run(qrels, run, documents)).per_query
