@@ -45,19 +45,6 @@ LIBRARIES = ("torch", "transformers", "sentence-transformers", "bm25s", "faiss-c
 HEADINGS = ("method", "seed", "NDCG@1", "NDCG@5", "tie-aware", "Recall@5", "p50 ms", "hallucinated", "minutes")
 
 
-@dataclass(frozen=True)
-class Method:
-    """What stands in the leaderboard, before it is measured.
-
-    Attributes:
-        blank: Its result without what measuring finds.
-        load: Makes the retriever, when it is wanted.
-    """
-
-    blank: CellResult
-    load: Callable[[], Retriever]
-
-
 def compare(config: CompareConfig) -> list[dict[str, Any]]:
     """Train what is not trained yet, measure what is not measured, and write results, leaderboard and tracked runs.
 
@@ -75,7 +62,7 @@ def compare(config: CompareConfig) -> list[dict[str, Any]]:
         stages_of(cell, config, material)
     trained = _train_all(config, splits, material, cells)
     comparison = _comparison(config, splits)
-    methods = [*_baselines(config, splits, comparison), *(_generative(each, comparison) for each in trained)]
+    methods = [*baselines(config, splits, material, comparison), *(generative(each, comparison) for each in trained)]
     planned = tuple(cell_path(config.folder, each.blank.method, each.blank.seed).stem for each in methods)
     write_comparison(config.folder, replace(comparison, planned=planned), splits.catalog, splits.train, splits.test)
     _measure_all(config, splits, methods)
@@ -129,52 +116,6 @@ def code_version() -> str:
     rooms = (root, *(root.with_name(name) for name in ("indexing", "stages", "benchmarks") if (root / name).is_dir()))
     sources = sorted(path for room in rooms for path in room.rglob("*.py"))
     return f"{toolgen.__version__}+{fingerprint([path.read_text(encoding='utf-8') for path in sources])}"
-
-
-def _blank(comparison: Comparison, method: str, **known: Any) -> CellResult:
-    unknown: dict[str, Any] = dict.fromkeys(("scheme", "prior", "plan", "ablation", "seed", "tokens_a_tool", "minutes"))
-    return CellResult(
-        comparison=comparison.fingerprint,
-        method=method,
-        latency_p50_ms=None,
-        latency_p95_ms=None,
-        hallucinated=0,
-        figures={},
-        scores={},
-        answers={},
-        **{**unknown, **known},
-    )
-
-
-def _generative(trained: Trained, comparison: Comparison) -> Method:
-    cell = trained.cell
-    blank = _blank(
-        comparison,
-        cell.method,
-        family="generative",
-        scheme=cell.variant.name,
-        prior=cell.prior,
-        plan=cell.plan,
-        ablation=cell.ablation,
-        seed=cell.seed,
-        tokens_a_tool=trained.codes.tokens_mean,
-        minutes=trained.minutes,
-        curves=trained.curves,
-        manifest={"settings": trained.settings, "code_version": comparison.code_version, "steps": trained.steps},
-    )
-    return Method(blank, trained.retriever)
-
-
-def _baselines(config: CompareConfig, splits: Splits, comparison: Comparison) -> Iterator[Method]:
-    for name in config.baselines:
-        settings = {"settings": fingerprint([name, config.recipe.dense_tokens])}
-        blank = _blank(comparison, name, family="baseline", manifest=settings)
-
-        def load(name: str = name) -> Retriever:
-            with err.status(f"Building {name}"):
-                return make_baseline(name, splits.catalog, dense_tokens=config.recipe.dense_tokens)
-
-        yield Method(blank, load)
 
 
 def _measure_all(config: CompareConfig, splits: Splits, methods: Sequence[Method]) -> None:

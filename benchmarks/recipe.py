@@ -25,6 +25,7 @@ class Recipe(Section):
     model: str = Field("embedded", description="Base model.")
     memorization: dict[str, Any] = Field({}, description="Keys of stages/memorization.py.")
     retrieval: dict[str, Any] = Field({}, description="Keys of stages/retrieval.py.")
+    bi_encoder: dict[str, Any] = Field({}, description="Keys of benchmarks/bi_encoder.py, beside the pairs.")
     validated: int = Field(300, ge=1, description="Validation queries ranked at each evaluation.")
     dense_tokens: int | None = Field(None, description="Tokens of a document that the dense baseline reads.")
 
@@ -125,7 +126,7 @@ class Stages:
         )
 
 
-Kind = TypeVar("Kind", bound=StageConfig)
+Kind = TypeVar("Kind", bound=Section)
 
 
 def parsed_stage(

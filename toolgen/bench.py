@@ -198,7 +198,7 @@ def abilities(
     """Measure what training on tools costs a language model: perplexity of held-out text before and after both stages.
 
     Under every way to train: all weights as published, rows, rows with adapters, with and without general text. On two
-    cores half an hour, and a quarter for the small base. Figures also in abilities.json.
+    cores seven minutes a way, and 25 for the small base. Figures also in abilities.json.
 
     Example: toolgen bench abilities --ways "full;rows;rows+lora, replay"
     """

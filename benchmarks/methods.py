@@ -1,0 +1,142 @@
+"""The methods of a comparison: generative retrievers that are trained, and baselines, some of them trained too; what is
+known of each before it is measured, and how its retriever is loaded. Measures nothing.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from toolgen.benchmarks import bi_encoder
+from toolgen.benchmarks.baselines import make_baseline
+from toolgen.benchmarks.bi_encoder import BiEncoderConfig
+from toolgen.benchmarks.cell import CellResult, Comparison, CurvePoint
+from toolgen.benchmarks.dense import DenseRetriever, Index
+from toolgen.benchmarks.grid import CompareConfig, Material, slug
+from toolgen.benchmarks.material import Splits
+from toolgen.benchmarks.recipe import parsed_stage
+from toolgen.benchmarks.trained import Trained
+from toolgen.files import fingerprint
+from toolgen.retriever import Retriever
+from toolgen.stages.retrieval import PairsConfig
+from toolgen.terminal import err
+
+ENCODERS: Mapping[str, Index] = {"bi-encoder": "flat", "bi-encoder hnsw": "hnsw"}
+"""Trained baselines, the same encoder behind two indexes."""
+
+
+@dataclass(frozen=True)
+class Method:
+    """What stands in the leaderboard, before it is measured.
+
+    Attributes:
+        blank: Its result without what measuring finds.
+        load: Makes the retriever, when it is wanted.
+    """
+
+    blank: CellResult
+    load: Callable[[], Retriever]
+
+
+def _blank(comparison: Comparison, method: str, **known: Any) -> CellResult:
+    unknown: dict[str, Any] = dict.fromkeys(("scheme", "prior", "plan", "ablation", "seed", "tokens_a_tool", "minutes"))
+    return CellResult(
+        comparison=comparison.fingerprint,
+        method=method,
+        latency_p50_ms=None,
+        latency_p95_ms=None,
+        hallucinated=0,
+        figures={},
+        scores={},
+        answers={},
+        **{**unknown, **known},
+    )
+
+
+def generative(trained: Trained, comparison: Comparison) -> Method:
+    """A trained cell as a method."""
+    cell = trained.cell
+    blank = _blank(
+        comparison,
+        cell.method,
+        family="generative",
+        scheme=cell.variant.name,
+        prior=cell.prior,
+        plan=cell.plan,
+        ablation=cell.ablation,
+        seed=cell.seed,
+        tokens_a_tool=trained.codes.tokens_mean,
+        minutes=trained.minutes,
+        curves=trained.curves,
+        manifest={"settings": trained.settings, "code_version": comparison.code_version, "steps": trained.steps},
+    )
+    return Method(blank, trained.retriever)
+
+
+def baselines(
+    config: CompareConfig, splits: Splits, material: Material, comparison: Comparison
+) -> Iterator[Method]:
+    """The baselines as methods; what has to be trained is trained, or taken from an earlier run."""
+    for name in config.baselines:
+        if name in ENCODERS:
+            for seed in config.grid.seeds:
+                yield _encoder(name, seed, config, splits, material, comparison)
+        else:
+            yield _untrained(name, config, splits, comparison)
+
+
+def _untrained(name: str, config: CompareConfig, splits: Splits, comparison: Comparison) -> Method:
+    tokens = config.recipe.dense_tokens
+
+    def load() -> Retriever:
+        with err.status(f"Building {name}"):
+            return make_baseline(name, splits.catalog, dense_tokens=tokens)
+
+    told = {"settings": fingerprint([name, tokens]), "code_version": comparison.code_version}
+    return Method(_blank(comparison, name, family="baseline", manifest=told), load)
+
+
+def _encoder(
+    name: str, seed: int, config: CompareConfig, splits: Splits, material: Material, comparison: Comparison
+) -> Method:
+    told = encoder_config(seed, config, material)
+    if not (told.output / "report.json").is_file():
+        err.print(f"bi-encoder, seed {seed}", style="bold", markup=False)
+    done = bi_encoder.run(told)
+
+    def load() -> Retriever:
+        with err.status(f"Building {name}"):
+            return DenseRetriever(splits.catalog, str(done.checkpoint), index=ENCODERS[name], name=name)
+
+    looks = (CurvePoint("bi-encoder", look["step"], None, look["ndcg@5"]) for look in done.report["looks"])
+    settings = fingerprint([name, told.model_dump(mode="json")])
+    blank = _blank(
+        comparison,
+        name,
+        family="baseline",
+        seed=seed,
+        minutes=done.report["seconds_training"] / 60,
+        curves=tuple(looks),
+        manifest={"settings": settings, "code_version": comparison.code_version, "steps": done.report["steps"]},
+    )
+    return Method(blank, load)
+
+
+def encoder_config(seed: int, config: CompareConfig, material: Material) -> BiEncoderConfig:
+    """What the bi-encoder is told: the pairs of retrieval training, and its own keys of the recipe.
+
+    Raises:
+        InputError: The recipe names an unknown key, or one that is given here.
+    """
+    data, recipe = config.data, config.recipe
+    pairs = {key: value for key, value in recipe.retrieval.items() if key in PairsConfig.model_fields}
+    given = {
+        **pairs,
+        "queries": {"path": material.queries, "split": data.train},
+        "tools": material.tools,
+        "validation": {"queries": material.queries, "split": data.validation, "most": recipe.validated},
+        "output": config.folder / "cells" / "bi-encoder" / f"seed-{seed}",
+        "tracking": {"mode": "disabled"},
+    }
+    return parsed_stage(BiEncoderConfig, "bi_encoder", recipe.bi_encoder, given, {"seed": seed})
+
+
