@@ -11,13 +11,13 @@ from toolgen.tools import ToolCatalog
 BASELINES = ("bm25", "dense")
 
 
-def check_baselines(names: Sequence[str]) -> None:
+def check_baselines(names: Sequence[str], others: Sequence[str] = ()) -> None:
     """
     Raises:
-        InputError: One of the names is no baseline.
+        InputError: One of the names is no baseline, and none of ``others``.
     """
-    if unknown := [name for name in names if name not in BASELINES]:
-        raise InputError(f"Unknown baseline {unknown[0]!r}. Choose from {', '.join(BASELINES)}.")
+    if unknown := [name for name in names if name not in (*BASELINES, *others)]:
+        raise InputError(f"Unknown baseline {unknown[0]!r}. Choose from {', '.join((*BASELINES, *others))}.")
 
 
 def make_baseline(

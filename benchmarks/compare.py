@@ -2,12 +2,12 @@
 measured, tracked and reported. Knows every room.
 
 Everything is kept under ``runs/compare/NAME``: cells that are trained, results that are measured. So an interrupted
-comparison goes on where it stopped. The validation split chooses; the test split is
-read when nothing is left to choose.
+comparison goes on where it stopped. The validation split chooses; the test split is read when nothing is left to
+choose.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from rich.markup import escape
 from rich.table import Table
 
 import toolgen
-from toolgen.benchmarks.baselines import check_baselines, make_baseline
+from toolgen.benchmarks.baselines import check_baselines
 from toolgen.benchmarks.cell import KEPT_ANSWERS, Answer, CellResult, Comparison
 from toolgen.benchmarks.evaluation import answer, figures_of, latencies_of, spread
 from toolgen.benchmarks.grid import Cell, CompareConfig, Material, further_cells, grid_cells, stages_of
 from toolgen.benchmarks.material import Splits, codebooks, read_splits, write_material
+from toolgen.benchmarks.methods import ENCODERS, Method, baselines, encoder_config, generative
 from toolgen.benchmarks.recipe import Variant
 from toolgen.benchmarks.results import (
     cell_path,
@@ -35,7 +36,6 @@ from toolgen.benchmarks.trained import Trained, train
 from toolgen.errors import InputError
 from toolgen.files import fingerprint
 from toolgen.metrics import qrels_of
-from toolgen.retriever import Retriever
 from toolgen.terminal import err, out, progress_bar
 from toolgen.tracking import tracked
 
@@ -54,12 +54,13 @@ def compare(config: CompareConfig) -> list[dict[str, Any]]:
     Raises:
         InputError: Something is unusable, splits share what they must not, or the folder holds something else.
     """
-    check_baselines(config.baselines)
+    check_baselines(config.baselines, others=tuple(ENCODERS))
     cells = grid_cells(config.grid)
     splits = read_splits(config.data)
     material = write_material(config, splits)
     for cell in (*cells, *further_cells(config.grid, cells[0])):
         stages_of(cell, config, material)
+    encoder_config(config.grid.seeds[0], config, material)
     trained = _train_all(config, splits, material, cells)
     comparison = _comparison(config, splits)
     methods = [*baselines(config, splits, material, comparison), *(generative(each, comparison) for each in trained)]

@@ -11,7 +11,7 @@ from toolgen.benchmarks.baselines import make_baseline
 from toolgen.benchmarks.bi_encoder import BiEncoderConfig
 from toolgen.benchmarks.cell import CellResult, Comparison, CurvePoint
 from toolgen.benchmarks.dense import DenseRetriever, Index
-from toolgen.benchmarks.grid import CompareConfig, Material, slug
+from toolgen.benchmarks.grid import CompareConfig, Material
 from toolgen.benchmarks.material import Splits
 from toolgen.benchmarks.recipe import parsed_stage
 from toolgen.benchmarks.trained import Trained
@@ -72,9 +72,7 @@ def generative(trained: Trained, comparison: Comparison) -> Method:
     return Method(blank, trained.retriever)
 
 
-def baselines(
-    config: CompareConfig, splits: Splits, material: Material, comparison: Comparison
-) -> Iterator[Method]:
+def baselines(config: CompareConfig, splits: Splits, material: Material, comparison: Comparison) -> Iterator[Method]:
     """The baselines as methods; what has to be trained is trained, or taken from an earlier run."""
     for name in config.baselines:
         if name in ENCODERS:
@@ -138,5 +136,3 @@ def encoder_config(seed: int, config: CompareConfig, material: Material) -> BiEn
         "tracking": {"mode": "disabled"},
     }
     return parsed_stage(BiEncoderConfig, "bi_encoder", recipe.bi_encoder, given, {"seed": seed})
-
-

@@ -14,7 +14,6 @@ from pydantic import Field
 from toolgen.config import Section, load_config, parse_config
 from toolgen.errors import InputError
 from toolgen.indexing import SCHEMES
-from toolgen.stage import StageConfig
 from toolgen.stages.memorization import MemorizationConfig
 from toolgen.stages.retrieval import RetrievalConfig
 
