@@ -1,7 +1,7 @@
 """Baseline retrievers by name. Knows which there are; each one's file knows the rest."""
 
 from toolgen.benchmarks.bm25 import BM25Retriever
-from toolgen.benchmarks.dense import DenseRetriever
+from toolgen.benchmarks.dense import DenseRetriever, Index
 from toolgen.errors import InputError
 from toolgen.retriever import Retriever
 from toolgen.tools import ToolCatalog
@@ -10,15 +10,21 @@ BASELINES = ("bm25", "dense")
 
 
 def make_baseline(
-    name: str, catalog: ToolCatalog, dense_model: str = "embedded", dense_tokens: int | None = None
+    name: str,
+    catalog: ToolCatalog,
+    dense_model: str = "embedded",
+    dense_tokens: int | None = None,
+    dense_index: Index = "flat",
 ) -> Retriever:
     """Build a baseline over the documents of ``catalog``.
 
     Args:
         name: One of ``BASELINES``.
         catalog: The tools.
-        dense_model: Encoder of ``dense``: ``"embedded"`` or any sentence-transformers model.
+        dense_model: Encoder of ``dense``: ``"embedded"`` or any sentence-transformers model, such as the folder of one
+            that ``bi_encoder`` has trained.
         dense_tokens: Tokens of a document that ``dense`` reads; None: as many as the encoder takes.
+        dense_index: How ``dense`` searches.
 
     Raises:
         InputError: No such baseline.
@@ -27,5 +33,5 @@ def make_baseline(
     if name == "bm25":
         return BM25Retriever(catalog)
     if name == "dense":
-        return DenseRetriever(catalog, dense_model, document_tokens=dense_tokens)
+        return DenseRetriever(catalog, dense_model, document_tokens=dense_tokens, index=dense_index)
     raise InputError(f"Unknown baseline {name!r}. Choose from {', '.join(BASELINES)}.")
