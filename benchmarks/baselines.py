@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from toolgen.benchmarks.bm25 import BM25Retriever
-from toolgen.benchmarks.dense import DenseRetriever
+from toolgen.benchmarks.dense import DenseRetriever, Index
 from toolgen.errors import InputError
 from toolgen.retriever import Retriever
 from toolgen.tools import ToolCatalog
@@ -21,15 +21,21 @@ def check_baselines(names: Sequence[str], others: Sequence[str] = ()) -> None:
 
 
 def make_baseline(
-    name: str, catalog: ToolCatalog, dense_model: str = "embedded", dense_tokens: int | None = None
+    name: str,
+    catalog: ToolCatalog,
+    dense_model: str = "embedded",
+    dense_tokens: int | None = None,
+    dense_index: Index = "flat",
 ) -> Retriever:
     """Build a baseline over the documents of ``catalog``.
 
     Args:
         name: One of ``BASELINES``.
         catalog: The tools.
-        dense_model: Encoder of ``dense``: ``"embedded"`` or any sentence-transformers model.
+        dense_model: Encoder of ``dense``: ``"embedded"`` or any sentence-transformers model, such as the folder of one
+            that ``bi_encoder`` has trained.
         dense_tokens: Tokens of a document that ``dense`` reads; None: as many as the encoder takes.
+        dense_index: How ``dense`` searches.
 
     Raises:
         InputError: No such baseline.
@@ -38,4 +44,4 @@ def make_baseline(
     check_baselines([name])
     if name == "bm25":
         return BM25Retriever(catalog)
-    return DenseRetriever(catalog, dense_model, document_tokens=dense_tokens)
+    return DenseRetriever(catalog, dense_model, document_tokens=dense_tokens, index=dense_index)

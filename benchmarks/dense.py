@@ -1,16 +1,30 @@
-"""Dense retrieval over tool documents: a sentence encoder and an exact FAISS index. Trains nothing.
+"""Dense retrieval over tool documents: a sentence encoder and a FAISS index. Trains nothing, and serves encoders that
+``bi_encoder`` has trained.
 
 Shape legend: T tools, B queries, D width of an embedding, K answers.
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 from toolgen.embeddings import EMBEDDED, check_tokens, load_encoder
-from toolgen.errors import require
+from toolgen.errors import InputError, require
+from toolgen.indexing.clustering import one_thread
 from toolgen.retriever import Hit, check_k
 from toolgen.tools import ToolCatalog
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+Index = Literal["flat", "hnsw"]
+"""``flat`` compares a query with every tool; ``hnsw`` walks a graph of near ones and may miss some."""
+
+HNSW_LINKS = 32
+HNSW_BUILD = 100
+HNSW_SEARCH = 128
+"""Links of a tool in the graph, and candidates kept while it is built and searched; see faiss' ``IndexHNSW``."""
 
 
 class DenseRetriever:
@@ -18,7 +32,7 @@ class DenseRetriever:
 
     Text beyond the encoder's own limit is cut: 256 tokens for the embedded one. Long documents blur: where their first
     sentences say what the tool does, fewer ``document_tokens`` make a better baseline, and a faster one. The search is
-    exact.
+    exact, unless ``index`` says otherwise, and always within groups.
 
     Example:
         >>> catalog = ToolCatalog([Tool("a", "CopyObject"), Tool("b", "DeleteObject")])
@@ -29,8 +43,10 @@ class DenseRetriever:
     def __init__(
         self,
         catalog: ToolCatalog,
-        model: str = EMBEDDED,
+        model: "str | SentenceTransformer" = EMBEDDED,
         *,
+        index: Index = "flat",
+        name: str = "dense",
         document_tokens: int | None = None,
         batch_size: int = 64,
         device: str | None = None,
@@ -38,26 +54,34 @@ class DenseRetriever:
         """
         Args:
             catalog: Its documents are embedded at once.
-            model: ``"embedded"``, or any sentence-transformers model by folder or name; a name may be downloaded.
+            model: ``"embedded"``, or any sentence-transformers model by folder or name; a name may be downloaded. Or
+                one that is loaded.
+            index: The same catalogue and encoder give the same graph on every run.
+            name: Labels the figures.
             document_tokens: Cut documents, but not queries, to this many tokens, markers included; by default only the
                 encoder's own limit cuts.
             batch_size: Texts that the encoder takes at once; it bounds memory.
             device: Such as ``"cpu"`` or ``"cuda:0"``; by default sentence-transformers chooses.
 
         Raises:
-            InputError: The model cannot be loaded, or ``document_tokens`` leaves no room for a word.
+            InputError: The model cannot be loaded, ``document_tokens`` leaves no room for a word, or there is no such
+                index.
             MissingPackageError: sentence-transformers, faiss or the embedded model is not installed.
         """
         check_tokens(document_tokens)
-        self.name = "dense"
+        if index not in get_args(Index):
+            raise InputError(f"Unknown index {index!r}. Choose from {', '.join(get_args(Index))}.")
+        self.name = name
         self._catalog = catalog
         self._ids = catalog.ids
         self._batch_size = batch_size
         self._faiss = require("faiss", purpose="The dense baseline", pip_name="faiss-cpu")
-        self._encoder = load_encoder(model, purpose="The dense baseline", device=device)
+        named = isinstance(model, str)
+        self._encoder = load_encoder(model, purpose="The dense baseline", device=device) if named else model
         embeddings_TD = self._embed_documents(document_tokens)
-        self._index = self._faiss.IndexFlatIP(embeddings_TD.shape[1])
-        self._index.add(embeddings_TD)
+        self._exact = self._faiss.IndexFlatIP(embeddings_TD.shape[1])
+        self._exact.add(embeddings_TD)
+        self._graph = _graph(embeddings_TD) if index == "hnsw" else None
 
     def search(self, queries: Sequence[str], k: int, *, groups: Sequence[str] | None = None) -> list[list[Hit]]:
         """Answer each query with exactly ``k`` tools, best first.
@@ -77,11 +101,25 @@ class DenseRetriever:
         embeddings_BD = self._encoder.encode_query(
             list(queries), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
         )
-        cosines_BK, positions_BK = self._index.search(embeddings_BD, k, params=restriction)
+        if self._graph is None or restriction is not None:
+            cosines_BK, positions_BK = self._exact.search(embeddings_BD, k, params=restriction)
+        else:
+            cosines_BK, positions_BK = self._walk(embeddings_BD, k)
         return [
             [Hit(self._ids[position], float(cosine)) for position, cosine in zip(row, cosines, strict=True)]
             for row, cosines in zip(positions_BK, cosines_BK, strict=True)
         ]
+
+    def _walk(self, embeddings_BD: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Cosines and positions of the nearest tools that the graph leads to, [B, K] each."""
+        assert self._graph is not None
+        reach = self._faiss.SearchParametersHNSW(efSearch=max(HNSW_SEARCH, k))
+        cosines_BK, positions_BK = self._graph.search(embeddings_BD, k, params=reach)
+        # Where the graph led to fewer than k tools, the rest is -1.
+        short_b = np.flatnonzero((positions_BK < 0).any(axis=1))
+        if len(short_b):
+            cosines_BK[short_b], positions_BK[short_b] = self._exact.search(embeddings_BD[short_b], k)
+        return cosines_BK, positions_BK
 
     def _embed_documents(self, document_tokens: int | None) -> np.ndarray:
         own_limit = self._encoder.max_seq_length
@@ -95,3 +133,13 @@ class DenseRetriever:
         )
         self._encoder.max_seq_length = own_limit
         return embeddings_TD
+
+
+def _graph(embeddings_TD: np.ndarray) -> Any:
+    """The graph of near tools of Malkov and Yashunin (HNSW, arXiv 1603.09320)."""
+    # Several threads would link the tools in an order of chance.
+    with one_thread() as faiss:
+        graph = faiss.IndexHNSWFlat(embeddings_TD.shape[1], HNSW_LINKS, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction = HNSW_BUILD
+        graph.add(embeddings_TD)
+    return graph

@@ -18,6 +18,7 @@ from toolgen.queries import read_queries
 from toolgen.records import MultiGold, Record, retrieval_records
 from toolgen.stage import StageConfig, StageResult, run_stage, stage_main
 from toolgen.synthesis import joined_queries, synthetic_records
+from toolgen.tools import ToolCatalog
 
 
 class QueriesConfig(Section):
@@ -27,38 +28,52 @@ class QueriesConfig(Section):
     split: str | None = Field(None, description="Only the queries of this split.")
 
 
-class RetrievalConfig(StageConfig):
-    """Stage 2's own keys."""
+class PairsConfig(Section):
+    """Which queries are trained on. Every method that is compared with this stage takes the same."""
 
     queries: QueriesConfig | None = None
-    multi_gold: MultiGold = Field(
-        "rows", description="Several gold tools: a row for each, or one row with their codes in sequence."
-    )
     synthetic_per_tool: int = Field(0, ge=0, description="Queries made from each tool's document.")
     joined_per_tool: int = Field(0, ge=0, description="Long queries for several tools that each tool takes part in.")
 
 
-def records(artefacts: Artefacts, config: RetrievalConfig) -> Sequence[Record]:
+class RetrievalConfig(PairsConfig, StageConfig):
+    """Stage 2's own keys."""
+
+    multi_gold: MultiGold = Field(
+        "rows", description="Several gold tools: a row for each, or one row with their codes in sequence."
+    )
+
+
+def pairs(catalog: ToolCatalog, config: PairsConfig, seed: int, multi_gold: MultiGold = "rows") -> list[Record]:
     """Pairs from labelled and from synthesised queries.
 
+    Args:
+        catalog: The tools.
+        config: Which queries.
+        seed: Of the synthesised ones.
+        multi_gold: What several gold tools of a query become.
+
     Raises:
-        InputError: The configuration names neither.
+        InputError: The configuration names no queries, or they are unusable.
     """
     if config.queries is None and not config.synthetic_per_tool and not config.joined_per_tool:
         raise InputError(
             "Retrieval training needs queries: give queries.path (labelled queries), synthetic_per_tool (how many to "
             "make from each tool's document), joined_per_tool (long ones for several tools), or more than one of them."
         )
-    pairs: list[Record] = []
+    found: list[Record] = []
     if config.queries is not None:
-        labelled = read_queries(config.queries.path, artefacts.catalog, config.queries.split)
-        pairs += retrieval_records(labelled, config.multi_gold)
+        found += retrieval_records(read_queries(config.queries.path, catalog, config.queries.split), multi_gold)
     if config.synthetic_per_tool:
-        pairs += synthetic_records(artefacts.catalog, config.synthetic_per_tool, config.training.seed)
+        found += synthetic_records(catalog, config.synthetic_per_tool, seed)
     if config.joined_per_tool:
-        joined = joined_queries(artefacts.catalog, config.joined_per_tool, config.training.seed)
-        pairs += retrieval_records(joined, config.multi_gold)
-    return pairs
+        found += retrieval_records(joined_queries(catalog, config.joined_per_tool, seed), multi_gold)
+    return found
+
+
+def records(artefacts: Artefacts, config: RetrievalConfig) -> Sequence[Record]:
+    """The stage's own pairs; see ``pairs``."""
+    return pairs(artefacts.catalog, config, config.training.seed, config.multi_gold)
 
 
 def run(config: RetrievalConfig) -> StageResult:

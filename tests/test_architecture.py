@@ -80,13 +80,19 @@ def _configurations() -> list[Path]:
 
 @pytest.mark.parametrize("path", _configurations(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_configuration_binds_and_shows_its_command(path: Path) -> None:
+    from toolgen.benchmarks.bi_encoder import BiEncoderConfig
     from toolgen.benchmarks.grid import CompareConfig, Material, grid_cells, stages_of
     from toolgen.benchmarks.quickstart import QuickstartConfig
     from toolgen.benchmarks.recipe import Data, Recipe, Stages
     from toolgen.stages.memorization import MemorizationConfig
     from toolgen.stages.retrieval import RetrievalConfig
 
-    kinds = {"memorization": MemorizationConfig, "retrieval": RetrievalConfig, "quickstart": QuickstartConfig}
+    kinds = {
+        "memorization": MemorizationConfig,
+        "retrieval": RetrievalConfig,
+        "quickstart": QuickstartConfig,
+        "bi_encoder": BiEncoderConfig,
+    }
     rooms = {"datasets": Recipe, "benchmarks": CompareConfig}
     config = load_config(rooms.get(path.parent.name) or kinds[path.stem], path)
     if isinstance(config, CompareConfig):

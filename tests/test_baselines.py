@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from toolgen.benchmarks import baselines
+from toolgen.benchmarks import dense as dense_module
 from toolgen.benchmarks.baselines import make_baseline
 from toolgen.benchmarks.bm25 import BM25Retriever, singular
 from toolgen.benchmarks.dense import DenseRetriever
@@ -44,7 +45,12 @@ def dense() -> DenseRetriever:
     return DenseRetriever(CATALOG)
 
 
-@pytest.fixture(params=["bm25", "dense"])
+@pytest.fixture(scope="module")
+def hnsw() -> DenseRetriever:
+    return DenseRetriever(CATALOG, index="hnsw")
+
+
+@pytest.fixture(params=["bm25", "dense", "hnsw"])
 def retriever(request: pytest.FixtureRequest) -> Retriever:
     return request.getfixturevalue(request.param)
 
@@ -212,6 +218,42 @@ def test_dense_cuts_documents_but_not_queries():
     assert cut._encoder.max_seq_length == whole._encoder.max_seq_length == 256
 
 
+def test_a_graph_finds_nearly_what_comparing_all_finds_and_is_the_same_every_time():
+    count, width = 3000, 24
+    rng = np.random.default_rng(0)
+    vectors_TD = rng.normal(size=(count, width)).astype(np.float32)
+    vectors_TD /= np.linalg.norm(vectors_TD, axis=1, keepdims=True)
+    wanted_BD = vectors_TD[:200] + 0.3 * rng.normal(size=(200, width)).astype(np.float32)
+    graph, again = dense_module._graph(vectors_TD), dense_module._graph(vectors_TD)
+    found_BK = graph.search(wanted_BD, 10)[1]
+    assert np.array_equal(found_BK, again.search(wanted_BD, 10)[1])
+    exact_BK = np.argsort(-(wanted_BD @ vectors_TD.T), axis=1)[:, :10]
+    shared = [len(set(found) & set(exact)) / 10 for found, exact in zip(found_BK, exact_BK, strict=True)]
+    assert np.mean(shared) > 0.95
+
+
+def test_a_graph_that_leads_to_too_few_tools_is_left(hnsw, dense, monkeypatch):
+    class Short:
+        def search(self, embeddings_BD, k, params):
+            cosines_BK, positions_BK = dense._exact.search(embeddings_BD, k)
+            positions_BK[::2, 1:] = -1
+            return cosines_BK, positions_BK
+
+    monkeypatch.setattr(hnsw, "_graph", Short())
+    for ours, exact in zip(hnsw.search(QUERIES, 6), dense.search(QUERIES, 6), strict=True):
+        assert tools(ours) == tools(exact)
+
+
+def test_a_loaded_encoder_serves_as_well_as_its_name(dense):
+    loaded = DenseRetriever(CATALOG, dense._encoder, name="mine")
+    assert loaded.name == "mine" and loaded.search(QUERIES, 3) == dense.search(QUERIES, 3)
+
+
+def test_unknown_index_is_refused():
+    with pytest.raises(InputError, match="Unknown index 'ivf'. Choose from flat, hnsw"):
+        DenseRetriever(CATALOG, index="ivf")
+
+
 def test_the_embedded_encoder_needs_no_network(monkeypatch):
     def refuse(*args, **kwargs):
         raise AssertionError("the network was used")
@@ -253,4 +295,4 @@ def test_baselines_by_name(monkeypatch):
     made = []
     monkeypatch.setattr(baselines, "DenseRetriever", lambda *given, **options: made.append((*given, options)))
     make_baseline("dense", CATALOG, "some/encoder", 32)
-    assert made == [(CATALOG, "some/encoder", {"document_tokens": 32})]
+    assert made == [(CATALOG, "some/encoder", {"document_tokens": 32, "index": "flat"})]

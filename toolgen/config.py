@@ -109,3 +109,20 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
         if isinstance(part, type) and issubclass(part, BaseModel):
             return part
     return None
+
+
+def describe_keys(kind: type[Section]) -> str:
+    """All keys of a configuration with defaults and descriptions, a line each, for `--help`."""
+    lines = ["keys:"]
+
+    def describe(section: type[BaseModel], prefix: str) -> None:
+        for field_name, field in section.model_fields.items():
+            inner = section_of(field.annotation)
+            if inner is not None:
+                describe(inner, f"{prefix}{field_name}.")
+                continue
+            default = "required" if field.is_required() else f"default {field.default!r}"
+            lines.append(f"  {prefix}{field_name}  ({default})  {field.description or ''}".rstrip())
+
+    describe(kind, "")
+    return "\n".join(lines)

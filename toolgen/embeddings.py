@@ -102,7 +102,7 @@ class TextEmbedder:
             encoder.max_seq_length = min(self._tokens, encoder.max_seq_length or self._tokens)
         bf16 = uses_bf16(self._precision)
         distinct = _longest_first(encoder, set(texts))
-        key = fingerprint([_identity(encoder), encoder.max_seq_length, encoder.device.type, bf16, distinct])
+        key = fingerprint([encoder_identity(encoder), encoder.max_seq_length, encoder.device.type, bf16, distinct])
         path = (self._cache or cache_folder()) / "embeddings" / f"{key}.npy"
         vectors_UD = _read(path, len(distinct))
         if vectors_UD is None:
@@ -164,7 +164,7 @@ def cache_folder() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "toolgen"
 
 
-def _identity(encoder: Any) -> list[str]:
+def encoder_identity(encoder: Any) -> list[str]:
     """What an encoder's output hangs on: weights, architecture, vocabulary, prompts and versions of the libraries."""
     import sentence_transformers
     import torch

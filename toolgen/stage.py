@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from pydantic import BaseModel, Field
+from pydantic import Field
 from transformers import PreTrainedModel, TrainingArguments, set_seed
 from transformers.trainer_utils import TrainOutput
 
@@ -27,7 +27,7 @@ from toolgen.attention import check_side_by_side
 from toolgen.base import EMBEDDED
 from toolgen.cached import cache_states
 from toolgen.checkpoint import Artefacts, publish
-from toolgen.config import Section, load_config, section_of
+from toolgen.config import Section, describe_keys, load_config
 from toolgen.corpus import Corpus, load_corpus
 from toolgen.embeddings import cache_folder
 from toolgen.errors import InputError, OutOfMemoryError
@@ -164,7 +164,7 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
     prepare(model, plan, artefacts.codes.first_new_id)
     records = make_records(artefacts, config)
     arguments.max_steps = total_steps(config.training, len(records))
-    queries = _validation_queries(config.validation, artefacts.catalog)
+    queries = validation_queries(config.validation, artefacts.catalog)
     GenerativeRetriever(model, artefacts).prompts([query.text for query in queries])
     with tracked(config.tracking, settings, config.output, name) as run:
         arguments.report_to = run.report_to
@@ -383,7 +383,8 @@ def rank_figures(model: PreTrainedModel, artefacts: Artefacts, queries: Sequence
     return {name: means[name] for name in VALIDATION_FIGURES}
 
 
-def _validation_queries(config: ValidationConfig | None, catalog: ToolCatalog) -> list[Query]:
+def validation_queries(config: ValidationConfig | None, catalog: ToolCatalog) -> list[Query]:
+    """The queries that are looked at during training; none without a configuration."""
     if config is None:
         return []
     queries = read_queries(config.queries, catalog, config.split)
@@ -434,7 +435,7 @@ def stage_main(
 ) -> None:
     """Command line of a stage: ``--config FILE key=value ...``, under plain python and the deepspeed launcher alike."""
     parser = argparse.ArgumentParser(
-        description=description, epilog=_keys(kind), formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, epilog=describe_keys(kind), formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--config", metavar="FILE", help="YAML file; see configs/")
     parser.add_argument(
@@ -453,19 +454,3 @@ def stage_main(
     if distributed.is_main():
         err.print(f"{name}: saved {result.checkpoint}", markup=False)
     distributed.finish()
-
-
-def _keys(kind: type[Section]) -> str:
-    lines = ["keys:"]
-
-    def describe(section: type[BaseModel], prefix: str) -> None:
-        for field_name, field in section.model_fields.items():
-            inner = section_of(field.annotation)
-            if inner is not None:
-                describe(inner, f"{prefix}{field_name}.")
-                continue
-            default = "required" if field.is_required() else f"default {field.default!r}"
-            lines.append(f"  {prefix}{field_name}  ({default})  {field.description or ''}".rstrip())
-
-    describe(kind, "")
-    return "\n".join(lines)
