@@ -98,8 +98,6 @@ def render(index: Index, inspection: Inspection, boxes: int = BOXES, depth: int 
         boxes: The most boxes of the picture.
         depth: Tokens of a code after which no box is opened; None: all.
     """
-    from plotly.offline import get_plotlyjs
-
     picture = Picture(index, boxes, depth)
     by = _safe(inspection.group_by)
     legend = "".join(
@@ -123,8 +121,15 @@ def render(index: Index, inspection: Inspection, boxes: int = BOXES, depth: int 
         shared=_shared(inspection),
         # plotly's JSON writes < and > as \u003c and \u003e, so that no text in it can close the script.
         figure=picture.figure().to_json(),
-        library=base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode(),
+        library=packed_plotly(),
     )
+
+
+def packed_plotly() -> str:
+    """plotly's script as it lies in a page: compressed by gzip, in base64; always the same characters."""
+    from plotly.offline import get_plotlyjs
+
+    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
 
 
 def _remarks(picture: Picture, by: str, depth: int | None) -> Iterator[str]:

@@ -319,6 +319,30 @@ def compare(
 
 
 @app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of a comparison: runs/compare/NAME.")],
+    output: Annotated[Path | None, typer.Option("--out", help="Page to write [DIR/report.html].")] = None,
+    browsed: Annotated[int, typer.Option(min=1, help="The most queries in the error browser.")] = 3000,
+) -> None:
+    """Write what `toolgen compare` found as one HTML file, which needs no network.
+
+    Leaderboard with intervals and differences to the best baseline, quality beside tokens and time, learning curves,
+    kinds of queries, and a browser of what each method answered. Of an interrupted comparison, what is finished.
+
+    Example: toolgen report runs/compare/quick --out report.html
+    """
+    from toolgen.benchmarks.report import write_report
+
+    path = output or folder / "report.html"
+    with progress_bar("Comparing methods") as progress:
+        done = write_report(folder, path, browsed, progress)
+    out.print(visible(done.headline()), markup=False)
+    if done.unfinished:
+        err.print(f"{len(done.unfinished)} of {len(done.results.comparison.planned)} cells are not finished")
+    err.print(f"report of {len(done.results.cells)} cells written to {path}", markup=False)
+
+
+@app.command()
 def quickstart(
     output: Annotated[Path, typer.Option("--out", help="Folder of the run.")] = Path("runs/quickstart"),
     seeds: Annotated[int, typer.Option(help="Repeat with this many seeds; prints mean and spread.")] = 1,
