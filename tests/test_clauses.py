@@ -24,6 +24,8 @@ from toolgen.synthesis.clauses import FUNCTION_WORDS, LONGEST, clause, content
         ("List of stocks with **bullish** signals (see https://a.b/c).", "", "list of stocks with bullish signals"),
         ("Get rain for a given city by this endpoint.", "get rain for a city", "rain for a city"),
         ("Convert cents, dimes, tens, ones, fives, and more, at once", "convert cents, dimes, tens, ones, fives", ""),
+        ("Gives you all rates of a day", "get all rates of a day", "all rates of a day"),
+        ("Takes a list and sorts the names", "take a list and sort the names", ""),
         ("Images that you can send to us", "", "Images that i can send"),
     ],
 )
@@ -31,6 +33,12 @@ def test_a_sentence_becomes_a_request(sentence: str, action: str, thing: str) ->
     found = clause(sentence.split())
     assert found is not None
     assert (" ".join(found.action), " ".join(found.thing)) == (action, thing)
+
+
+def test_the_tools_own_verb_is_known_in_the_third_person() -> None:
+    sentence = "Frobnicates the widget".split()
+    assert clause(sentence) == clause(sentence, "widget") == ((), ("Frobnicates", "the", "widget"))
+    assert clause(sentence, "frobnicate") == (("frobnicate", "the", "widget"), ())
 
 
 @pytest.mark.parametrize("sentence", ["Note that this is slow.", "Get a user", "rest endpoint", "!!", "", "12 13 14"])

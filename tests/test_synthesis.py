@@ -182,11 +182,12 @@ def test_short_queries_have_two_or_three_telling_words() -> None:
 
 
 def test_vague_queries_leave_the_names_out() -> None:
-    tool = Tool("a", "getTides", "Get the tides of an Acme harbour town for sailors and fishermen.", group="Acme")
+    tool = Tool("a", "getTides", "Get the tides of an Acme harbour and the tides calendar of Acme.", group="Acme")
     texts = said("vague", tool)
-    assert not [text for text in texts if "acme" in text or "tides" in text]
-    assert any("harbour town" in text for text in texts) and all(text == text.lower() for text in texts)
-    alone = Tool("b", "removeBackground", "Remove the background.", group="Background")
+    assert not [text for text in texts if "acme" in text or "tides calendar" in text]
+    assert any("the tides of an harbour and the calendar" in text for text in texts)
+    assert all(text == text.lower() for text in texts)
+    alone = Tool("b", "removeBackground", "Remove the Background.", group="Background")
     assert all("background" in text for text in said("vague", alone)), "nothing else would be left"
 
 

@@ -23,10 +23,11 @@ FUNCTION_WORDS = frozenset(
 
 BOILERPLATE = frozenset(
     """api apis endpoint endpoints method methods service services function functions call calls operation operations
-    request requests response responses tool tools plugin plugins route resource json xml rest http https url get post
-    put return returns returned returning provide provides provided use used uses using user users allow allows let lets
-    enable enables help helps data info information given specified specific based following available various
-    parameter parameters value values v1 v2 v3 test copy new please note optional required sorts kinds""".split()
+    request requests response responses tool tools plugin plugins route resource json xml rest http https url get
+    post put return returns returned returning provide provides provided use used uses using user users allow allows
+    let lets enable enables help helps data info information given specified specific based following available
+    various parameter parameters value values v1 v2 v3 test copy new please note optional required sorts kinds list
+    lists detail details id ids""".split()
 )
 """Words that descriptions of tools are full of, and that people seldom say to mean one of them."""
 
@@ -39,7 +40,7 @@ _KINDS = frozenset(
     end-point""".split()
 )
 _LEADS = frozenset("this the it an a that which you we will can meet introducing simply for use used to is".split())
-_ASIDES = frozenset("please note if when example default warning deprecated complimentary see todo called".split())
+_ASIDES = frozenset("please note if when example default warning deprecated complimentary see todo called more".split())
 """First words of sentences that say something beside what the tool does."""
 
 _SPECIFYING = frozenset("given specified provided specific corresponding certain particular".split())
@@ -60,17 +61,20 @@ _TELLING = _GIVING | frozenset(
 """Verbs that are hardly ever nouns in the plural, so that what stands before them is a subject."""
 
 _VERBS = (_SHOWING | _TELLING) | frozenset(
-    """access activate add administer analyze apply ask assign associate attach authenticate automate become begin book
-    boost broadcast browse build buy cancel change chat check choose clear close compare complete connect copy count
-    craft customize deactivate decode decrypt delete deploy describe detach determine disable discover download draw
-    edit elevate embed empower enable encode encrypt end enhance enter estimate evaluate execute expand explore
-    export filter form format guess hire import improve insert inspect interact join keep learn link load locate log
-    look make manage measure merge modify monitor move navigate open optimize order organize parse pay perform
-    personalize place plan play post print process produce publish purchase put rate recommend record register
-    remove rename render rent replace request reserve reset resize resolve restore roll run save say scan schedule
-    scrape search see select send set shape share shop shorten sign simplify solve sort split start stay stop store
-    stream streamline submit subscribe summarize support take talk teach test track train transcribe transfer turn
-    type unleash unlock unsubscribe update upload use visit visualize void watch write""".split()
+    """accept access activate add administer analyze apply approve archive ask assign associate assume attach
+    authenticate authorize automate become begin book boost broadcast browse build buy cancel change chat check
+    choose clear clone close compare complete configure confirm connect copy count craft customize deactivate decode
+    decrypt define delete deny deploy describe detach determine disable discover download draw duplicate edit
+    elevate embed empower enable encode encrypt end enhance enter estimate evaluate execute expand explore export
+    filter form format grant guess hire import improve insert inspect interact invoke join keep learn link load
+    locate log look make manage measure merge migrate modify monitor move navigate notify open optimize order
+    organize parse pause pay perform personalize place plan play post print process produce provision publish
+    purchase put rate reboot recommend record refresh register reject remove rename render rent replace request
+    reserve reset resize resolve restart restore resume retry reverse revoke roll rotate run save say scan schedule
+    scrape search see select send set shape share shop shorten sign simplify solve sort specify split start stay
+    stop store stream streamline submit subscribe summarize support synthesize tag take talk teach terminate test
+    track train transcribe transfer turn type unleash unlock unsubscribe untag update upload use visit visualize
+    void watch write""".split()
 )
 _GERUNDS = {
     form: verb
@@ -102,13 +106,19 @@ class Clause(NamedTuple):
         return self.action or self.thing
 
 
-def clause(sentence: Sequence[str]) -> Clause | None:
-    """Take the first clause out of a sentence of words with their punctuation; None when it says something else than
-    what the tool does, or too little."""
+def clause(sentence: Sequence[str], own: str = "") -> Clause | None:
+    """Take the first clause out of a sentence; None when it says something else than what the tool does, or too little.
+
+    Args:
+        sentence: Words, with their punctuation.
+        own: The first word of the tool's name, a verb where the sentence begins with its third person.
+    """
     first = _first_part(sentence)
     words, sure = _without_lead(first)
     if any(_plain(part[0]) in _ASIDES for part in (first, words) if part):
         return None
+    if own and words and own in _stems(_plain(words[0])):
+        words, sure = [own, *words[1:]], True
     words = _with_verb(words)
     words = _of_the_asker(trimmed(_without_specifying(words)[:LONGEST]))
     if len(words) < 2 or not content(words):
@@ -198,9 +208,18 @@ def _with_verb(words: list[str]) -> list[str]:
     if len(words) > 1 and words[0].lower().endswith("ly") and _verb(_plain(words[1])):
         words = words[1:]
     verb = _verb(_plain(words[0])) if words else None
-    if verb in _GIVING and len(words) > 2 and _plain(words[1]) in _SUBJECTS and words[2] == "with":
-        words = words[2:]
-    return [verb, *words[1:]] if verb else words
+    if not verb:
+        return words
+    if verb in _GIVING and len(words) > 2 and words[1] in ("you", "users", "us"):
+        words = words[2:] if words[2] == "with" else words[1:]
+    rest = zip(words, words[1:], [*words[2:], ""], strict=False)
+    return [verb, *(_also_imperative(before, word, after) for before, word, after in rest)]
+
+
+def _also_imperative(before: str, word: str, after: str) -> str:
+    """The "returns" of "take a list and returns it"."""
+    verb = _verb(word.lower()) if word.endswith("s") else None
+    return verb if verb and before in ("and", "or") and after.lower() in FUNCTION_WORDS else word
 
 
 def _verb(word: str) -> str | None:

@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 from itertools import zip_longest
 
-from toolgen.synthesis.clauses import FUNCTION_WORDS, PREPOSITIONS, Clause, content, trimmed
+from toolgen.synthesis.clauses import PREPOSITIONS, Clause, content, trimmed
 from toolgen.synthesis.material import Material, told_arguments
 from toolgen.synthesis.misspelling import misspelt
 from toolgen.synthesis.plain import SAME, finished, named, summarised
 from toolgen.tools import words
 
-MAIN = 0.75
+MAIN = 0.85
 """Share of the queries that are made of the first thing that the description says."""
 
 ASKED_WITH = 0.3
@@ -22,8 +22,7 @@ ORDERED_WITH = 0.5
 """The same of imperatives."""
 
 ENOUGH = 2
-"""Telling words beside the verb that a vague query has where there are as many, and keeps when the tool's name is left
-out; else only its proper names are."""
+"""Telling words beside the verb that a vague query has where there are as many, and keeps when names are left out."""
 
 VAGUE_ACTIONS = (
     "{}",
@@ -135,7 +134,8 @@ def vague(material: Material, rng: random.Random) -> str:
     length = rng.randint(3, 8)
     while length < len(said) and len(content(said[:length])) < ENOUGH:
         length += 1
-    kept = [word.lower() for word in (*verb, *trimmed(said[:length]))]
+    cut = trimmed(said[:length])
+    kept = [word.lower() for word in (*verb, *(cut if content(cut) else said))]
     if not chosen.action:
         return rng.choice(VAGUE_THINGS).format(" ".join(kept))
     return rng.choice(VAGUE_ACTIONS).format(" ".join(_said_otherwise(kept, rng)))
@@ -158,7 +158,8 @@ def order(material: Material, rng: random.Random) -> str:
 def long(material: Material, rng: random.Random) -> str:
     """Why one asks, what for, with which values, and sometimes what more one wants."""
     topic = _category(material) if rng.random() < 0.5 else ""
-    context = in_context(material, rng, topic or " ".join(content(_clause(material, rng).words)[:2]).lower())
+    about = _clause(material, rng)
+    context = in_context(material, rng, topic or " ".join(content(about.thing or about.words[1:])[:2]).lower())
     asked = rng.random() < 0.5
     request = question(material, rng) if asked else order(material, rng)
     values = told_arguments(material, rng) if not asked or rng.random() < 0.5 else []
@@ -219,7 +220,8 @@ def _told(material: Material, share: float, rng: random.Random) -> list[str]:
 
 
 def _nameless(material: Material, said: Sequence[str]) -> list[str]:
-    """Without the words of the tool's and its service's names where enough is left, else without their proper names."""
+    """Without what the tool and its group are called, where enough is left: proper names, and words of the names that
+    only say of which kind the next word is."""
     names = {*material.name, *material.group}
     whole = {material.tool.name.lower(), "".join(material.name), "".join(material.group)}
 
@@ -227,9 +229,13 @@ def _nameless(material: Material, said: Sequence[str]) -> list[str]:
         parts = words(word).split()
         return word.lower() in whole or bool(parts) and names.issuperset(parts)
 
-    strict = [word for word in said if word.lower() in FUNCTION_WORDS or not of_names(word)]
-    proper = [word for word in said if word.islower() or not of_names(word)]
-    return next((_mended(left) for left in (strict, proper) if len(content(left)) >= ENOUGH), list(said))
+    after = [*said[1:], ""]
+    qualifying = [bool(content([other])) and not of_names(other) for other in after]
+    common = [word for word, with_next in zip(said, qualifying, strict=True) if not (with_next and of_names(word))]
+    # Where every word has a capital, a capital is no sign of a proper name.
+    titled = not any(map(str.islower, content(said)))
+    proper = [word for word in common if titled or word.islower() or not of_names(word)]
+    return next((_mended(left) for left in (proper, common) if len(content(left)) >= ENOUGH), list(said))
 
 
 def _mended(said: Sequence[str]) -> list[str]:

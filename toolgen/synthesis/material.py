@@ -66,7 +66,8 @@ class Material:
         """What the description's first six sentences say that the tool does; of ToolBench's tools without such a
         sentence, what their service does."""
         service = self.tool.metadata.get("tool_description")
-        return _clauses(self.tool.description) or (_clauses(service) if isinstance(service, str) else ())
+        own = _clauses(self.tool.description, self.name[0])
+        return own or (_clauses(service, "") if isinstance(service, str) else ())
 
     @cached_property
     def purpose(self) -> Clause:
@@ -95,9 +96,9 @@ def category_of(tool: Tool) -> str:
     return category if isinstance(category, str) and category else tool.group or ""
 
 
-def _clauses(text: str) -> tuple[Clause, ...]:
+def _clauses(text: str, verb: str) -> tuple[Clause, ...]:
     sentences = (sentence.split() for sentence in _SENTENCE_END.split(_TAG.sub(" ", text)))
-    found = (clause(sentence) for sentence in [sentence for sentence in sentences if len(sentence) > 1][:6])
+    found = (clause(sentence, verb) for sentence in [sentence for sentence in sentences if len(sentence) > 1][:6])
     return tuple(one for one in found if one is not None)
 
 
