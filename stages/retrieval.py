@@ -8,8 +8,9 @@ Training pairs come from labelled queries, from queries synthesised out of the t
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from toolgen.checkpoint import Artefacts
 from toolgen.config import Section
@@ -17,7 +18,7 @@ from toolgen.errors import InputError
 from toolgen.queries import read_queries
 from toolgen.records import MultiGold, Record, retrieval_records
 from toolgen.stage import StageConfig, StageResult, run_stage, stage_main
-from toolgen.synthesis import joined_queries, synthetic_records
+from toolgen.synthesis import Scope, joined_queries, joined_within, style_weights, synthetic_records
 from toolgen.tools import ToolCatalog
 
 
@@ -34,6 +35,20 @@ class PairsConfig(Section):
     queries: QueriesConfig | None = None
     synthetic_per_tool: int = Field(0, ge=0, description="Queries made from each tool's document.")
     joined_per_tool: int = Field(0, ge=0, description="Long queries for several tools that each tool takes part in.")
+    joined_within: dict[Scope, Annotated[int, Field(ge=0)]] = Field(
+        {}, description="The same for tools of one group or category, or of the catalogue: {category: 2, group: 1}."
+    )
+    styles: str | dict[str, float] = Field(
+        "plain",
+        description="Of synthetic_per_tool and joined_within: plain, varied, or styles and their weights. "
+        "joined_per_tool stays plain.",
+    )
+
+    @field_validator("styles")
+    @classmethod
+    def _known(cls, styles: str | dict[str, float]) -> str | dict[str, float]:
+        style_weights(styles)
+        return styles
 
 
 class RetrievalConfig(PairsConfig, StageConfig):
@@ -56,19 +71,23 @@ def pairs(catalog: ToolCatalog, config: PairsConfig, seed: int, multi_gold: Mult
     Raises:
         InputError: The configuration names no queries, or they are unusable.
     """
-    if config.queries is None and not config.synthetic_per_tool and not config.joined_per_tool:
+    joined = config.joined_per_tool or any(config.joined_within.values())
+    if config.queries is None and not config.synthetic_per_tool and not joined:
         raise InputError(
             "Retrieval training needs queries: give queries.path (labelled queries), synthetic_per_tool (how many to "
-            "make from each tool's document), joined_per_tool (long ones for several tools), or more than one of them."
+            "make from each tool's document), joined_per_tool or joined_within (long ones for several tools), or more "
+            "than one of them."
         )
     found: list[Record] = []
     if config.queries is not None:
         found += retrieval_records(read_queries(config.queries.path, catalog, config.queries.split), multi_gold)
+    styles = style_weights(config.styles)
     if config.synthetic_per_tool:
-        found += synthetic_records(catalog, config.synthetic_per_tool, seed)
-    if config.joined_per_tool:
-        found += retrieval_records(joined_queries(catalog, config.joined_per_tool, seed), multi_gold)
-    return found
+        found += synthetic_records(catalog, config.synthetic_per_tool, seed, styles)
+    made = joined_queries(catalog, config.joined_per_tool, seed)
+    for scope, per_tool in config.joined_within.items():
+        made += joined_within(catalog, per_tool, seed, scope, styles)
+    return found + retrieval_records(made, multi_gold)
 
 
 def records(artefacts: Artefacts, config: RetrievalConfig) -> Sequence[Record]:

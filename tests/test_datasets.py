@@ -15,6 +15,8 @@ import pytest
 from test_cli import run
 
 from toolgen.checkpoint import Artefacts
+from toolgen.config import parse_config
+from toolgen.errors import InputError
 from toolgen.files import read_json, read_jsonl
 from toolgen.queries import Query, write_queries
 from toolgen.records import MultiGold, Record
@@ -51,17 +53,36 @@ def test_memorization_trains_every_tool_of_the_catalogue_once(untrained: Path, t
     assert found == [((tool,),) for tool in artefacts.catalog]
 
 
-@pytest.mark.parametrize("key", ["synthetic_per_tool", "joined_per_tool"])
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"synthetic_per_tool": 2},
+        {"joined_per_tool": 2},
+        {"synthetic_per_tool": 2, "styles": "varied"},
+        {"joined_within": {"group": 1, "catalogue": 1}, "styles": {"vague": 1}},
+    ],
+)
 def test_queries_made_from_documents_cover_the_tools_that_nobody_asked_for(
-    untrained: Path, few: Path, key: str
+    untrained: Path, few: Path, keys: dict[str, object]
 ) -> None:
     artefacts = Artefacts.load(untrained)
     labelled = retrieval.records(artefacts, configured(untrained, few))
     assert set(named(labelled)) == set(artefacts.catalog.ids[:3])
-    both = retrieval.records(artefacts, configured(untrained, few, **{key: 2}))
+    both = retrieval.records(artefacts, configured(untrained, few, **keys))
     assert both[: len(labelled)] == labelled
     made = Counter(named(both[len(labelled) :]))
     assert made == dict.fromkeys(artefacts.catalog, 2)
+
+
+def test_the_styles_of_made_queries_are_chosen(untrained: Path, few: Path) -> None:
+    artefacts = Artefacts.load(untrained)
+    plain, same, varied = (
+        retrieval.records(artefacts, configured(untrained, few, synthetic_per_tool=2, **keys))
+        for keys in ({}, {"styles": "plain"}, {"styles": "varied"})
+    )
+    assert plain == same != varied
+    with pytest.raises(InputError, match="styles.*no style 'fancy'"):
+        parse_config(retrieval.RetrievalConfig, {"output": "x", "styles": {"fancy": 1}}, "a test")
 
 
 @pytest.mark.parametrize(("multi_gold", "answers"), [("rows", [1, 1, 2]), ("sequence", [1, 1, 1])])

@@ -4,40 +4,83 @@ import random
 import re
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from toolgen.errors import InputError
+from toolgen.files import fingerprint
 from toolgen.synthesis import (
-    ARTICLES,
-    JOINED,
-    OPENINGS,
-    SAME,
-    Material,
-    arguments,
-    imperative,
+    PLAIN,
+    VARIED,
+    catalog_queries,
     joined_queries,
+    style_weights,
     synthetic_queries,
     synthetic_records,
 )
+from toolgen.synthesis.clauses import FUNCTION_WORDS, imperative
+from toolgen.synthesis.everyday import (
+    ADDED,
+    ASKED_ACTIONS,
+    ASKED_THINGS,
+    CLOSINGS,
+    CONTEXTS,
+    EVERYDAY,
+    ORDERS,
+    VAGUE_ACTIONS,
+    VAGUE_THINGS,
+)
+from toolgen.synthesis.joined import JOINED
+from toolgen.synthesis.material import PHRASES, Material, arguments, told_arguments
+from toolgen.synthesis.plain import ARTICLES, OPENINGS, SAME
+from toolgen.synthesis.styles import STYLES, make_queries
 from toolgen.tools import Tool, ToolCatalog, words
 
 GLUE = {word for opening in OPENINGS for word in opening.split()} | set(ARTICLES) | {"in", "for", "with", "by", "using"}
 GLUE |= {"given", "and", "."}
 
+sentences = st.lists(
+    st.sampled_from(
+        """This API endpoint allows you users to is a the of with returns Returns get Deletes list Acme acme bucket, the
+        forecast. for used Provides 京都 x (optional) <b> https://a.b given please In you and.""".split()
+    ),
+    max_size=20,
+).map(" ".join)
 tools = st.builds(
     Tool,
     id=st.text(min_size=1),
-    name=st.text(min_size=1).filter(str.strip),
-    description=st.text(max_size=200),
-    group=st.none() | st.text(min_size=1, max_size=10),
+    name=st.text(min_size=1).filter(str.strip) | st.sampled_from(("Acme", "getForecast", "list/the-acme")),
+    description=st.text(max_size=200) | sentences,
+    parameters=st.none()
+    | st.dictionaries(st.sampled_from(("type", "properties")), st.none() | st.dictionaries(st.text(), st.text())),
+    group=st.none() | st.text(min_size=1, max_size=10) | st.just("Acme"),
+    metadata=st.dictionaries(st.sampled_from(("category", "tool_description")), st.none() | sentences),
+)
+
+SERVICE = Tool(
+    "Acme Weather&&forecast",
+    "forecast",
+    "This endpoint allows users to retrieve the hourly Acme forecast for a given city. Use it to plan your trips.",
+    {"type": "object", "properties": {"city": {"default": "Pune"}, "api_key": {"default": "s3cr3t"}}},
+    "Acme Weather",
+    metadata={"category": "Weather_Maps"},
 )
 
 
-@given(tools, st.integers(0, 20), st.integers())
-def test_any_tool_gives_as_many_queries_as_asked_for(tool: Tool, count: int, seed: int) -> None:
-    queries = synthetic_queries(tool, count, random.Random(seed))
+@given(tools, st.integers(0, 20), st.integers(), st.sampled_from((PLAIN, VARIED)))
+def test_any_tool_gives_as_many_queries_as_asked_for(
+    tool: Tool, count: int, seed: int, styles: dict[str, float]
+) -> None:
+    queries = make_queries(tool, count, random.Random(seed), styles)
     assert len(queries) == count
-    assert all(query.strip() for query in queries)
+    assert all(query.text.strip() and "\n" not in query.text.strip() for query in queries)
+
+
+def test_the_plain_queries_are_those_of_the_published_tables(catalog: ToolCatalog) -> None:
+    records = [[record.text, record.answers] for record in synthetic_records(catalog, 6, 3)]
+    joined = [[query.text, query.tools] for query in joined_queries(catalog, 2, 3)]
+    assert (fingerprint(records), fingerprint(joined)) == ("d69701253e0742d9", "33d50d40f424f69c")
 
 
 def test_every_content_word_comes_from_the_document() -> None:
@@ -114,3 +157,85 @@ def test_arguments_take_their_values_from_the_schemas() -> None:
         assert given and all(re.fullmatch(value, one) for one in given), name
     assert all(1 <= text.count(" and ") + 1 <= 3 for text in said)
     assert arguments(Material(Tool("n", "nothing")), rng) == []
+
+
+def said(style: str, tool: Tool = SERVICE, count: int = 200) -> list[str]:
+    """Queries of one style."""
+    return [query.text for query in make_queries(tool, count, random.Random(0), {style: 1})]
+
+
+def test_every_style_says_only_what_the_document_says() -> None:
+    frames = [*OPENINGS, *ARTICLES, *PHRASES, *VAGUE_ACTIONS, *VAGUE_THINGS, *ASKED_ACTIONS, *ASKED_THINGS, *ORDERS]
+    frames += [*CONTEXTS, *CLOSINGS, *ADDED, *(other for same in (*SAME, *EVERYDAY) for other in same)]
+    document = f"{words(SERVICE.document())} weather maps api key city pune my"
+    own = {word for text in (document, *frames) for word in re.findall("[a-z]+", text.lower())} | FUNCTION_WORDS
+    for style in STYLES.keys() - {"misspelt", "parametrised"}:
+        texts = said(style)
+        found = {word for text in texts for word in re.findall("[a-z]+", text.lower())}
+        assert found <= own | {"weather", "s"}, (style, found - own)
+        assert len(set(texts)) > 2, style
+
+
+def test_short_queries_have_two_or_three_telling_words() -> None:
+    assert {len(query.split()) for query in said("short")} == {2, 3}
+    assert {"hourly acme forecast", "acme weather forecast"} <= set(said("short"))
+
+
+def test_vague_queries_leave_the_names_out() -> None:
+    tool = Tool("a", "getTides", "Get the tides of an Acme harbour and the tides calendar of Acme.", group="Acme")
+    texts = said("vague", tool)
+    assert not [text for text in texts if "acme" in text or "tides calendar" in text]
+    assert any("the tides of an harbour and the calendar" in text for text in texts)
+    assert all(text == text.lower() for text in texts)
+    alone = Tool("b", "removeBackground", "Remove the Background.", group="Background")
+    assert all("background" in text for text in said("vague", alone)), "nothing else would be left"
+
+
+def test_questions_and_imperatives_are_sentences_and_give_values_but_no_credentials() -> None:
+    assert any(re.fullmatch(r"Can you .*\?", text) for text in said("question"))
+    assert any(text[0].isupper() and text.endswith(".") for text in said("imperative"))
+    for style in ("question", "imperative", "long"):
+        texts = said(style)
+        assert any("Pune" in text for text in texts) and any("Pune" not in text for text in texts)
+        assert not any("s3cr3t" in text or "api key" in text for text in texts)
+
+
+def test_long_queries_say_why() -> None:
+    texts = said("long")
+    assert min(len(text.split()) for text in texts) > 10
+    assert any("about weather maps" in text for text in texts) and any("my trips" in text for text in texts)
+
+
+def test_tools_without_a_description_speak_through_their_service_or_their_name() -> None:
+    service = Tool("a", "v1", " ", group="Q", metadata={"tool_description": "Check the quality of any barcode"})
+    assert any("quality of any barcode" in text for text in said("vague", service))
+    assert any("crop the image" in text.lower() for text in said("question", Tool("b", "crop_the_image")))
+
+
+def test_varied_queries_do_not_depend_on_other_tools_and_name_their_style(catalog: ToolCatalog) -> None:
+    queries = catalog_queries(catalog, 4, 1, VARIED)
+    assert len({query.id for query in queries}) == len(queries) == 4 * len(catalog)
+    alone = catalog_queries(ToolCatalog([catalog["users.ListUser"]]), 4, 1, VARIED)
+    assert alone == [query for query in queries if query.tools == ("users.ListUser",)]
+    assert {query.metadata["style"] for query in catalog_queries(catalog, 20, 1, VARIED)} == set(VARIED)
+
+
+def test_styles_are_a_set_or_weights() -> None:
+    assert style_weights("varied") == VARIED and set(VARIED) == set(STYLES)
+    assert (
+        style_weights("short=1, vague=0.5") == {"short": 1, "vague": 0.5} == style_weights({"short": 1, "vague": 0.5})
+    )
+
+
+@pytest.mark.parametrize("styles", ["fancy", "", "short", "short=x", "fancy=1", "short=-1", "short=0", "short=nan"])
+def test_unknown_styles_are_refused(styles: str) -> None:
+    with pytest.raises(InputError, match="short"):
+        style_weights(styles)
+
+
+def test_told_arguments_take_defaults_and_leave_credentials_out() -> None:
+    rng = random.Random(0)
+    assert {" ".join(told_arguments(Material(SERVICE), rng)) for _ in range(50)} <= {
+        f"{phrase} Pune"
+        for phrase in ("with a city of", "with the city of", "for city", "where the city is", "using city")
+    }

@@ -15,6 +15,7 @@ from toolgen.check import check_splits_command
 from toolgen.errors import InputError
 from toolgen.files import write_json
 from toolgen.index import indexes
+from toolgen.query_commands import makers
 from toolgen.retrieve import retrieve
 from toolgen.terminal import err, out, progress_bar, run_app, visible
 from toolgen.tools import ToolCatalog
@@ -30,6 +31,7 @@ catalogs = typer.Typer(no_args_is_help=True, help="Look at a catalogue.")
 app.add_typer(importers, name="import")
 app.add_typer(catalogs, name="catalog")
 app.add_typer(indexes, name="index")
+app.add_typer(makers, name="queries")
 app.add_typer(benches, name="bench")
 app.command("retrieve")(retrieve)
 app.command("check-splits")(check_splits_command)
