@@ -101,7 +101,7 @@ def test_rows_are_read_as_they_were_written(
 ) -> None:
     path = tmp_path_factory.mktemp("rows") / "x.tsv"
     with path.open("w", encoding="utf-8", newline="") as out:
-        csv.writer(out, delimiter="\t", lineterminator="\n").writerows(rows)
+        csv.writer(out, delimiter="\t").writerows(rows)
     assert [row.cells for row in read_rows(path, 2, silent)] == rows
 
 

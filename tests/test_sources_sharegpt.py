@@ -215,6 +215,13 @@ def test_a_trajectory_told_step_by_step_is_one(tmp_path: Path) -> None:
         assert count(done, "merged", "begin or repeat") == 3
 
 
+def test_trajectories_that_begin_in_another_way_stay_apart(tmp_path: Path) -> None:
+    whole = [*called("T&&A"), *called("T&&B"), *finished()]
+    others = ([*called("T&&B")], [*called("T&&A", seen="else")], [*called("T&&A", thought="Else.")[:-1]])
+    done = imported(tmp_path, acted(*whole), *(acted(*other) for other in others))
+    assert [len(one.steps) for one in done.trajectories] == [2, 1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("turns", "text"),
     [

@@ -259,6 +259,12 @@ def test_function_names_are_distinct_short_and_stable(first: list[Any], second: 
     assert fewer == {tool_id: names[tool_id] for tool_id in fewer}
 
 
+def test_a_number_at_the_end_of_a_long_name_keeps_it_short() -> None:
+    long = {str(number): Tool(str(number), f"{number} {'x' * 100}") for number in range(12)}
+    names = list(function_names(long).values())
+    assert names[0] == "x" * 64 and names[1] == "x" * 62 + "_2" and names[11] == "x" * 61 + "_12"
+
+
 def test_a_name_is_looked_up_whole_and_among_the_given_tools() -> None:
     tools = {one.id: one for one in (Tool("1", "A", group="T"), Tool("2", "a", group="t"), Tool("3", "BA", group="T"))}
     names = ExposedNames(tools)

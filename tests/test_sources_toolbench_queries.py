@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 from test_sources_toolbench import count
-from toolbench_files import asked, listed, parameter, tool, toolbench, write
 from toolbench_files import api as in_file
+from toolbench_files import asked, listed, parameter, tool, toolbench, write
 
 from toolgen.errors import InputError
 from toolgen.sources.toolbench_folder import Imported, import_toolbench
