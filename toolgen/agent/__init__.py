@@ -1,0 +1,1 @@
+"""Agents: what they did, step by step. Knows no models."""
