@@ -113,7 +113,8 @@ def _run(stage: MemorizationConfig | RetrievalConfig) -> StageResult:
 
 def _launched(stage: MemorizationConfig | RetrievalConfig, launch: Sequence[str]) -> Mapping[str, Any]:
     told = stage.output.with_suffix(".json")
-    write_json(told, _told(stage))
+    # Keys that nobody set stay out: a stage that starts from a checkpoint refuses what the checkpoint brings.
+    write_json(told, stage.model_dump(mode="json", exclude_unset=True))
     module = f"toolgen.stages.{_name(stage)}"
     done = subprocess.run([*launch, "--module", module, "--config", str(told)], check=False)
     report = _finished(stage) if done.returncode == 0 else None

@@ -1,15 +1,18 @@
 """A comparison on the tiny model: every cell in one leaderboard, nothing done twice, faults told first."""
 
 import json
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_encoder import save_tiny_encoder
 from typer.testing import CliRunner
 
 from toolgen import cli
+from toolgen.benchmarks import bi_encoder
 from toolgen.benchmarks import compare as comparing
 from toolgen.benchmarks.compare import compare
 from toolgen.benchmarks.grid import Cell, CompareConfig, GridConfig, Material, further_cells, grid_cells, stages_of
@@ -41,6 +44,7 @@ def settings(folder: Path, model: Path, **changes: Any) -> dict[str, Any]:
             "model": str(model),
             "memorization": {**quiet, "prior": {"kind": "name"}},
             "retrieval": quiet,
+            "bi_encoder": {"model": str(folder / "encoder"), "training": {"epochs": 2, "batch_size": 6}},
             "validated": 6,
             "dense_tokens": 8,
         },
@@ -49,7 +53,7 @@ def settings(folder: Path, model: Path, **changes: Any) -> dict[str, Any]:
             "ablations": ["no memorization", "no retrieval training", "no constraint"],
             "seeds": [3, 4],
         },
-        "baselines": ["bm25"],
+        "baselines": ["bm25", "bi-encoder", "bi-encoder hnsw"],
         "latency_queries": 2,
         "tracking": {"mode": "disabled"},
     }
@@ -69,6 +73,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, catalog: ToolCatalog, queri
         replace(query, metadata={"tone": "polite" if place % 3 else "plain"}) for place, query in enumerate(queries)
     ]
     write_queries(found / "queries.jsonl", toned)
+    save_tiny_encoder(found / "encoder")
     return found
 
 
@@ -89,10 +94,8 @@ def test_the_leaderboard_has_every_cell_and_every_baseline(rows: list[dict[str, 
     ablations = {
         (f"{best}, {ablation}", 3) for ablation in ("no memorization", "no retrieval training", "no constraint")
     }
-    assert methods == {("bm25", None), ("atomic", 3), ("numeric", 3), (best, 4), *ablations}
-    assert [row["ndcg@5"] for row in rows if row["seed"] != 4] == sorted(
-        (row["ndcg@5"] for row in rows if row["seed"] != 4), reverse=True
-    ) or best in {rows[0]["method"], rows[1]["method"]}
+    encoders = {(name, seed) for name in ("bi-encoder", "bi-encoder hnsw") for seed in (3, 4)}
+    assert methods == {("bm25", None), ("atomic", 3), ("numeric", 3), (best, 4), *ablations, *encoders}
     for row in rows:
         assert row["split"] == "test" and row["queries"] == 6 and row["latency_p50_ms"] > 0
         if not row["method"].endswith("no constraint"):
@@ -116,7 +119,10 @@ def test_no_test_query_is_trained_on_and_all_cells_read_the_same(rows: list[dict
     reports = [read_json(path) for path in (folder / "out/tiny/cells").rglob("retrieval/report.json")]
     assert len(reports) == 4 and {report["records"] for report in reports} == {18}
     assert {report["config"]["queries"]["split"] for report in reports} == {"train"}
-    assert {report["config"]["validation"]["split"] for report in reports} == {"validation"}
+    encoders = [read_json(path) for path in (folder / "out/tiny/cells/bi-encoder").rglob("report.json")]
+    assert [report["records"] for report in encoders] == [18, 18], "exactly the same pairs"
+    for report in (*reports, *encoders):
+        assert report["config"]["validation"]["split"] == "validation"
 
 
 def test_one_run_a_cell_is_tracked(rows: list[dict[str, Any]], folder: Path) -> None:
@@ -130,7 +136,8 @@ def test_what_is_finished_is_neither_trained_nor_measured_again(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("it was finished")
 
-    for module, name in ((memorization, "run"), (retrieval, "run"), (comparing, "answer"), (comparing, "latencies_of")):
+    finished = ((memorization, "run"), (retrieval, "run"), (comparing, "answer"), (comparing, "latencies_of"))
+    for module, name in (*finished, (bi_encoder, "_trainer")):
         monkeypatch.setattr(module, name, never)
     assert compare(config_of(folder, tiny_base)) == rows
 
@@ -237,3 +244,17 @@ def test_the_command_hands_the_configuration_over(
     done = CliRunner().invoke(cli.app, ["compare", "--config", str(path), "grid.seeds=[5]"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     assert given[0].grid.seeds == [5] and given[0].name == "tiny"
+
+
+def test_stages_may_run_in_processes_of_their_own(folder: Path, tiny_base: Path, tmp_path: Path) -> None:
+    launcher = tmp_path / "launcher"
+    # As the deepspeed launcher: options, then --module NAME and what the module is told.
+    launcher.write_text(f'#!/bin/sh\nshift 3\nexec {sys.executable} -m "$@"\n', encoding="utf-8")
+    launcher.chmod(0o755)
+    grid = {"schemes": ["atomic"]}
+    launch = [str(launcher), "--num_gpus", "2"]
+    (row, *_) = compare(config_of(folder, tiny_base, output=tmp_path, grid=grid, baselines=[], launch=launch))
+    assert row["method"] == "atomic" and row["minutes"] > 0
+    values = settings(folder, tiny_base, output=tmp_path, name="broken", grid=grid, launch=["false"])
+    with pytest.raises(InputError, match="exit code 1"):
+        compare(CompareConfig.model_validate(values))
