@@ -122,7 +122,7 @@ def import_toolbench(
     if not len(tools):
         raise InputError(
             f"{path}: no tool is described here, only queries or calls that name tools. Put tool files or ToolGen's "
-            "memorization file beside them, or give a catalogue that has the tools."
+            "memorization file beside them, or give a catalogue that has the tools (--tools)."
         )
     catalog = tools.catalog()
     done = conversations.trajectories()
