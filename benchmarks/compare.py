@@ -24,6 +24,7 @@ from toolgen.benchmarks.grid import Cell, CompareConfig, Material, further_cells
 from toolgen.benchmarks.material import Splits, codebooks, read_splits, write_material
 from toolgen.benchmarks.methods import ENCODERS, Method, baselines, encoder_config, generative
 from toolgen.benchmarks.recipe import Variant
+from toolgen.benchmarks.report import write_report
 from toolgen.benchmarks.results import (
     cell_path,
     kept_scores,
@@ -69,7 +70,10 @@ def compare(config: CompareConfig) -> list[dict[str, Any]]:
     _measure_all(config, splits, methods)
     rows = write_leaderboard(config.folder)
     out.print(_table(rows, config, splits))
-    err.print(f"results in {config.folder}; `toolgen report {config.folder}` makes a page of them", markup=False)
+    page = config.folder / "report.html"
+    with progress_bar("Comparing methods") as progress:
+        write_report(config.folder, page, progress=progress)
+    err.print(f"results in {config.folder}, a page of them in {page}", markup=False)
     return rows
 
 

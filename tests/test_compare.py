@@ -107,6 +107,8 @@ def test_the_leaderboard_has_every_cell_and_every_baseline(rows: list[dict[str, 
 def test_results_hold_what_reports_need(rows: list[dict[str, Any]], folder: Path) -> None:
     results = read_results(folder / "out" / "tiny")
     assert len(results.cells) == len(results.comparison.planned) == len(rows)
+    page = (folder / "out/tiny/report.html").read_text(encoding="utf-8")
+    assert all(row["method"] in page for row in rows)
     assert {query.metadata["style"] for query in results.queries} <= {"plain", "polite"}
     trained = next(cell for cell in results.cells if cell.method == "atomic" and cell.seed == 3)
     assert {point.stage for point in trained.curves} == {"memorization", "retrieval"}
