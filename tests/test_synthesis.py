@@ -187,6 +187,8 @@ def test_vague_queries_leave_the_names_out() -> None:
     assert not [text for text in texts if "acme" in text or "tides calendar" in text]
     assert any("the tides of an harbour and the calendar" in text for text in texts)
     assert all(text == text.lower() for text in texts)
+    named = Tool("c", "find", "Find the best times on Acme for a cruise.", group="Acme")
+    assert any("best times for a cruise" in text for text in said("vague", named))
     alone = Tool("b", "removeBackground", "Remove the Background.", group="Background")
     assert all("background" in text for text in said("vague", alone)), "nothing else would be left"
 
