@@ -187,6 +187,8 @@ def test_vague_queries_leave_the_names_out() -> None:
     assert not [text for text in texts if "acme" in text or "tides calendar" in text]
     assert any("the tides of an harbour and the calendar" in text for text in texts)
     assert all(text == text.lower() for text in texts)
+    named = Tool("c", "find", "Find the best times on Acme for a cruise.", group="Acme")
+    assert any("best times for a cruise" in text for text in said("vague", named))
     alone = Tool("b", "removeBackground", "Remove the Background.", group="Background")
     assert all("background" in text for text in said("vague", alone)), "nothing else would be left"
 
@@ -239,3 +241,13 @@ def test_told_arguments_take_defaults_and_leave_credentials_out() -> None:
         f"{phrase} Pune"
         for phrase in ("with a city of", "with the city of", "for city", "where the city is", "using city")
     }
+
+
+def test_defaults_that_may_be_somebodys_own_are_not_told() -> None:
+    defaults = {"mobile": "7676000111", "user_mail": "a@b.example", "id": "2w9zwq3AktTeYYMuhMj", "text": "long " * 9}
+    schema = {name: {"default": default} for name, default in defaults.items()}
+    material = Material(Tool("t", "call", parameters={"type": "object", "properties": schema}))
+    rng = random.Random(0)
+    told = " ".join(" ".join(told_arguments(material, rng)) for _ in range(100))
+    assert "mobile" in told and "user mail" in told
+    assert not [default for default in defaults.values() if default in told]

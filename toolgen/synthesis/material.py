@@ -23,7 +23,10 @@ PHRASES = (
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 _TAG = re.compile("<[^<>]{1,80}>")
 _SECRET = re.compile("key|token|secret|password|auth|credential|session|header|host", re.IGNORECASE)
+_PERSONAL = re.compile("phone|mobile|mail|user|person|address|iban|card|account", re.IGNORECASE)
 _LONGEST_DEFAULT = 24
+_TOKEN = re.compile(r"(?=\S*[0-9])(?=\S*[A-Za-z])[\w-]{12,}")
+"""What may be somebody's key, whatever its parameter is called."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +116,7 @@ def told_arguments(material: Material, rng: random.Random) -> list[str]:
     ones; empty when there is none."""
     names = rng.sample(material.askable, min(len(material.askable), rng.choice((1, 1, 2))))
     schemas = material.schemas
-    return _phrases(((name, _default(schemas[name]) or _value(schemas[name], rng)) for name in names), rng)
+    return _phrases(((name, _default(name, schemas[name]) or _value(schemas[name], rng)) for name in names), rng)
 
 
 def _phrases(values: Iterable[tuple[str, str]], rng: random.Random) -> list[str]:
@@ -123,10 +126,12 @@ def _phrases(values: Iterable[tuple[str, str]], rng: random.Random) -> list[str]
     return " and ".join(phrases).split()
 
 
-def _default(schema: Mapping[str, Any]) -> str:
+def _default(name: str, schema: Mapping[str, Any]) -> str:
+    """A short default, as a request says it; empty where there is none, or where it may be somebody's own."""
     default = schema.get("default")
     text = " ".join(str(default).split()) if isinstance(default, (str, int, float)) else ""
-    return text if len(text) <= _LONGEST_DEFAULT else ""
+    own = _PERSONAL.search(name) or _TOKEN.search(text)
+    return text if len(text) <= _LONGEST_DEFAULT and not own else ""
 
 
 def _value(schema: Mapping[str, Any], rng: random.Random) -> str:
