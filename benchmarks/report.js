@@ -8,6 +8,7 @@ const parsed = id => JSON.parse(byId(id).textContent);
 
 // ---- pictures
 
+const COLOURS = 8;
 const figures = parsed("figures");
 const boxes = [...document.querySelectorAll("[data-method]")];
 const dark = matchMedia("(prefers-color-scheme: dark)");
@@ -16,7 +17,7 @@ function themed(figure) {
   const style = getComputedStyle(document.documentElement);
   const value = name => style.getPropertyValue(name).trim();
   const data = figure.data.map(trace => {
-    const color = value(`--c${trace.meta % 8}`);
+    const color = value(`--c${trace.meta % COLOURS}`);
     const coloured = {...trace, visible: boxes[trace.meta].checked, marker: {...trace.marker, color}};
     if (trace.line) coloured.line = {...trace.line, color};
     if (trace.error_y) coloured.error_y = {...trace.error_y, color};
@@ -128,19 +129,19 @@ function listed(query, place, role) {
   const [name, seed] = data.methods[place];
   const items = tools.map((tool, rank) =>
     make("li", "", judged(query, tool), ...described(tool), make("span", "aside", ` ${scores[rank]}`)));
-  const title = make("h5", "", `${role}: `, stranger(name), seed === null ? "" : `, seed ${seed}`, `, NDCG@5 ${ndcg.toFixed(3)}`);
+  const title = make("h4", "", `${role}: `, stranger(name), seed === null ? "" : `, seed ${seed}`, `, NDCG@5 ${ndcg.toFixed(3)}`);
   return make("div", "", title, items.length ? make("ol", "", ...items) : make("p", "note", "No answer."));
 }
 
 function shown(query) {
-  const title = make("h4", "", query[0]);
+  const title = make("h3", "", query[0]);
   title.dir = "auto";
   const gold = query[1].map(tool =>
     make("li", "", ...described(tool), data.tools[tool][3] ? "" : make("span", "aside", ", no training query")));
   const own = Number(method.value);
   const lists = [listed(query, own, "Method")];
   if (data.baseline !== null && data.baseline !== own) lists.push(listed(query, data.baseline, "Best baseline"));
-  return make("article", "", title, make("h5", "", "Gold"), make("ul", "", ...gold), make("div", "beside", ...lists));
+  return make("article", "", title, make("h4", "", "Gold"), make("ul", "", ...gold), make("div", "beside", ...lists));
 }
 
 function show() {

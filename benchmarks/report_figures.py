@@ -64,7 +64,7 @@ def pictures(report: Report) -> Iterator[Picture]:
         yield Picture("NDCG@5 against tokens a tool", f"{split}{line}", tokens)
     latency = _scatter(report, "latency_p50_ms", "p50 of a query in ms, logarithmic")
     if latency is not None:
-        latency.update_xaxes(type="log", dtick="D2")
+        latency.update_xaxes(type="log", **_ticks([trace.x[0] for trace in latency.data]))
         yield Picture("NDCG@5 against latency", f"{split} One query at a time.", latency)
     stages = dict.fromkeys(point.stage for method in report.methods for cell in method.cells for point in cell.curves)
     for stage in stages:
@@ -128,6 +128,13 @@ def _of_stage(cell: CellResult, stage: str) -> list[CurvePoint]:
 def _thinned(points: Sequence[CurvePoint]) -> list[CurvePoint]:
     every = -(-len(points) // _MOST_POINTS)
     return [point for number, point in enumerate(reversed(points)) if number % every == 0][::-1] if points else []
+
+
+def _ticks(values: Sequence[float]) -> dict[str, Any]:
+    """Marks of a logarithmic axis: plotly's own leave most without a number, or write exponents."""
+    digits = (1, 2, 5) if max(values) < 50 * min(values) else (1,)
+    places = [digit * 10.0**power for power in range(-6, 9) for digit in digits]
+    return {"tickvals": places, "ticktext": [f"{place:,.7g}" for place in places]}
 
 
 def _figure(x: str, y: str) -> "Figure":

@@ -86,7 +86,7 @@ $breakdowns
 <h2 id="browser">Answers, query by query</h2>
 <p class="without">This part needs JavaScript.</p>
 <div class="with">
-<p class="note">Of methods with several seeds, the lowest. Gold tools and answers are compared strictly, by id.</p>
+<p class="note">Of a method with several seeds, the lowest one's. An answer is gold if it is the very tool.</p>
 <form id="filters">
 <label>Method <select id="method"></select></label>
 <label>Outcome <select id="outcome">

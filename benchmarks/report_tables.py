@@ -13,9 +13,9 @@ from toolgen.metrics import Difference
 from toolgen.terminal import visible
 
 _SPLITS = {
-    "query": "by query: no text, nearly equal text, or gold set of two or more tools of it is in training",
-    "tool": "by tool: no gold tool of it has a training query",
-    "domain": "by domain: no gold tool of it is of a domain of training",
+    "query": "Split by query: it shares no text, nearly equal text or gold set of two or more tools with training",
+    "tool": "Split by tool: it shares no gold tool with training",
+    "domain": "Split by domain: it shares no domain of gold tools with training",
 }
 _WORDS = {"above": "▲ above", "below": "▼ below", INDISTINCT: f"≈ {INDISTINCT}"}
 _PUBLISHED = "ndcg_toolgen_published@5"
@@ -35,8 +35,8 @@ def data(comparison: Comparison) -> str:
     """What was compared on what, in a sentence."""
     return (
         f"All figures are of the split {safe(repr(comparison.test))}, {_count(comparison.test_queries, 'query')}, over "
-        f"all {_count(comparison.tools, 'tool')}; split {_SPLITS[comparison.split_kind]}. Trained on "
-        f"{safe(repr(comparison.train))} ({_count(comparison.train_queries, 'query')}), chosen on "
+        f"all {_count(comparison.tools, 'tool')}. {_SPLITS[comparison.split_kind]}, which is "
+        f"{safe(repr(comparison.train))} ({_count(comparison.train_queries, 'query')}). Choices were made on "
         f"{safe(repr(comparison.validation))} ({comparison.validation_queries:,})."
     )
 
@@ -52,7 +52,7 @@ def unfinished(report: Report) -> str:
 
 def leaderboard(report: Report) -> str:
     """Methods by NDCG@5, each beside the best baseline."""
-    compared = "difference", "95% of it", "to the best baseline"
+    compared = "difference to the best baseline, 95%", "verdict"
     headings = "NDCG@5", "95%", "seeds", *compared, "NDCG@1", "Recall@5", "hallucinated"
     rows = []
     for place, method in enumerate(report.methods):
@@ -142,9 +142,9 @@ def breakdown(found: Breakdown, report: Report) -> str:
         shown = (f"<b>{value:.3f}</b>" if value == best else f"{value:.3f}" for value in values)
         rows.append((f"<bdi>{safe(part.name)}</bdi>", f"{part.queries:,}", *_lead(part.lead, ""), *shown))
     names = [_named(method, place) for place, method in enumerate(report.methods)]
-    headings = "kind", "queries", "difference", "95% of it", "best generative to best baseline"
+    headings = "kind", "queries", "best generative to best baseline, 95%", "verdict"
     note = f'<p class="note">{safe(found.note)}</p>' if found.note else ""
-    table = _table(f"NDCG@5 by: {found.title}", report, headings, rows, raw_headings=names)
+    table = _table(f"{found.title}: NDCG@5", report, headings, rows, raw_headings=names)
     return f"<h3><bdi>{safe(found.title)}</bdi></h3>{note}{table}"
 
 
@@ -194,16 +194,12 @@ def _named(method: Method, place: int) -> str:
     return f"{sign(method, place)}<bdi>{safe(method.name)}</bdi>"
 
 
-def _lead(lead: Difference | None, otherwise: str) -> tuple[str, str, str]:
+def _lead(lead: Difference | None, otherwise: str) -> tuple[str, str]:
     if lead is None:
-        return "", "", otherwise
+        return "", otherwise
     word = verdict(lead)
-    kind = word.split()[0]
-    return (
-        signed(lead.mean),
-        f"{signed(lead.interval.low)} to {signed(lead.interval.high)}",
-        f'<span class="{kind}">{_WORDS[word]}</span>',
-    )
+    interval = f"{signed(lead.mean)} ({signed(lead.interval.low)} to {signed(lead.interval.high)})"
+    return interval, f'<span class="{word.split()[0]}">{_WORDS[word]}</span>'
 
 
 def _seeds(method: Method) -> str:

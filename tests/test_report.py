@@ -9,9 +9,11 @@ import shutil
 import subprocess
 from dataclasses import replace
 from html.parser import HTMLParser
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hand_made_comparison import (
     HEBREW,
@@ -31,7 +33,7 @@ from toolgen.benchmarks.cell import Answer, Results
 from toolgen.benchmarks.report import write_report
 from toolgen.benchmarks.report_answers import answers
 from toolgen.benchmarks.report_data import INDISTINCT, Report, make_report, signed, verdict
-from toolgen.benchmarks.report_figures import pictures
+from toolgen.benchmarks.report_figures import COLOURS, pictures
 from toolgen.benchmarks.report_page import render
 from toolgen.benchmarks.results import cell_path, read_results, write_cell, write_comparison
 from toolgen.cli import app
@@ -297,31 +299,52 @@ def test_strangers_text_is_text_on_the_page(hostile: str, report: Report) -> Non
     assert not any("<script" in text or "<img" in text for text in hover)
 
 
-def luminance(colour: str) -> float:
-    parts = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+SIGHT = {
+    "all cones": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+    "no red": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    "no green": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.011820, 0.042940, 0.968881)),
+    "no blue": ((1.255528, -0.076749, -0.178779), (-0.078411, 0.930809, 0.147602), (0.004733, 0.691367, 0.303900)),
+}
+"""What is seen of linear red, green and blue: Machado, Oliveira and Fernandes 2009, severity 1."""
+XYZ = np.array([(0.4124, 0.3576, 0.1805), (0.2126, 0.7152, 0.0722), (0.0193, 0.1192, 0.9505)])
+
+
+def linear(colour: str) -> np.ndarray:
+    values = np.array([int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)])
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
 def contrast(one: str, other: str) -> float:
-    low, high = sorted((luminance(one), luminance(other)))
+    """As WCAG defines it."""
+    low, high = sorted(float(XYZ[1] @ linear(colour)) for colour in (one, other))
     return (high + 0.05) / (low + 0.05)
 
 
-def test_text_and_marks_stand_out_in_light_and_in_dark() -> None:
-    themes = [
-        dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
-        for block in re.findall(r":root \{(.*?)\}", CSS.read_text(encoding="utf-8"), re.DOTALL)
-    ]
-    assert len(themes) == 2
-    for theme in themes:
-        for ink in ("ink", "soft", "link", "good", "bad"):
-            assert contrast(theme[ink], theme["paper"]) >= 4.5, ink
-        for ink in ("ink", "soft"):
-            assert contrast(theme[ink], theme["panel"]) >= 4.5, ink
-        assert contrast(theme["ink"], theme["warn"]) >= 4.5
-        for number in range(8):
-            assert contrast(theme[f"c{number}"], theme["paper"]) >= 3, number
+def lab(seen: np.ndarray) -> np.ndarray:
+    x, y, z = np.cbrt(XYZ @ seen.clip(0.001, 1) / (0.9505, 1, 1.089))
+    return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.fixture(scope="module", params=[0, 1], ids=["light", "dark"])
+def theme(request: pytest.FixtureRequest) -> dict[str, str]:
+    blocks = re.findall(r":root \{(.*?)\}", CSS.read_text(encoding="utf-8"), re.DOTALL)
+    assert len(blocks) == 2
+    return dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", blocks[request.param]))
+
+
+def test_text_and_marks_stand_out(theme: dict[str, str]) -> None:
+    for ink in ("ink", "soft", "link", "good", "bad"):
+        assert contrast(theme[ink], theme["paper"]) >= 4.5, ink
+    for ink, paper in (("ink", "panel"), ("soft", "panel"), ("ink", "warn")):
+        assert contrast(theme[ink], theme[paper]) >= 4.5, paper
+    for number in range(COLOURS):
+        assert contrast(theme[f"c{number}"], theme["paper"]) >= 3, number
+
+
+@pytest.mark.parametrize("sight", SIGHT)
+def test_methods_colours_keep_apart_for_everyone(theme: dict[str, str], sight: str) -> None:
+    seen = [lab(np.array(SIGHT[sight]) @ linear(theme[f"c{number}"])) for number in range(COLOURS)]
+    assert min(float(np.linalg.norm(one - other)) for one, other in combinations(seen, 2)) > 15
 
 
 # ---- in a browser
