@@ -11,12 +11,12 @@ from rich.table import Table
 
 from toolgen import __version__
 from toolgen.bench import benches
-from toolgen.check import check_splits_command
-from toolgen.errors import InputError
 from toolgen.files import write_json
+from toolgen.import_commands import importers
 from toolgen.index import indexes
 from toolgen.query_commands import makers
 from toolgen.retrieve import retrieve
+from toolgen.split_commands import check_splits_command, split_command
 from toolgen.terminal import err, out, progress_bar, run_app, visible
 from toolgen.tools import ToolCatalog
 
@@ -26,7 +26,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Language models that hold their tools in their own vocabulary.",
 )
-importers = typer.Typer(no_args_is_help=True, help="Turn a source of tools into a catalogue.")
 catalogs = typer.Typer(no_args_is_help=True, help="Look at a catalogue.")
 app.add_typer(importers, name="import")
 app.add_typer(catalogs, name="catalog")
@@ -34,6 +33,7 @@ app.add_typer(indexes, name="index")
 app.add_typer(makers, name="queries")
 app.add_typer(benches, name="bench")
 app.command("retrieve")(retrieve)
+app.command("split")(split_command)
 app.command("check-splits")(check_splits_command)
 
 
@@ -42,85 +42,6 @@ def version(show: Annotated[bool, typer.Option("--version", help="Print the vers
     if show:
         out.print(f"toolgen {__version__}")
         raise typer.Exit
-
-
-@importers.command("botocore")
-def import_botocore(
-    output: Annotated[Path, typer.Option("--out", help="Catalogue to write: .jsonl or .jsonl.gz.")],
-    services: Annotated[str | None, typer.Option(help="AWS services separated by commas, e.g. s3,ec2.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="All services, some 19,000 operations.")] = False,
-    examples: Annotated[Path | None, typer.Option(help="Also write the human-written examples as queries.")] = None,
-) -> None:
-    """Import the AWS API from the installed botocore: operations with typed parameters.
-
-    Example: toolgen import botocore --services s3,ec2 --out tools.jsonl --examples examples.jsonl
-    """
-    from toolgen.queries import write_queries
-    from toolgen.sources.botocore import import_catalog, import_examples
-
-    if everything == (services is not None):
-        raise InputError("Give either --services with names separated by commas, such as s3,ec2, or --all.")
-    names = [name.strip() for name in services.split(",") if name.strip()] if services is not None else None
-    with progress_bar("Importing services") as progress:
-        catalog = import_catalog(names, progress)
-    catalog.to_jsonl(output)
-    err.print(f"{len(catalog):,} tools written to {output}", markup=False)
-    if examples is not None:
-        queries = import_examples(catalog)
-        write_queries(examples, queries)
-        err.print(f"{len(queries):,} examples written to {examples}", markup=False)
-
-
-@importers.command("toolbench")
-def import_toolbench(
-    path: Annotated[Path, typer.Argument(help="Folder or file of ToolBench, StableToolBench or ToolGen.")],
-    output: Annotated[Path, typer.Option("--out", help="Catalogue to write: .jsonl or .jsonl.gz.")],
-    queries: Annotated[Path | None, typer.Option(help="Also write the labelled queries.")] = None,
-    trajectories: Annotated[Path | None, typer.Option(help="Also write what agents did, step by step.")] = None,
-    tools: Annotated[
-        Path | None, typer.Option(help="Catalogue of tools that are known already; they keep ids and places.")
-    ] = None,
-) -> None:
-    """Import ToolBench: tool files, instructions, retrieval folders, answer trees; and ToolGen's ShareGPT files.
-
-    What PATH holds is found out by looking: a folder with toolenv/ and what lies beside it (instruction/, retrieval/,
-    answer/), a folder of query files such as StableToolBench's, one with corpus.tsv, ToolGen's files or one of them.
-    What was merged, renamed and left out is counted, with the first examples.
-
-    Example: toolgen import toolbench data --out tools.jsonl --queries queries.jsonl --trajectories trajectories.jsonl
-
-    Queries that lie apart from the tool files: toolgen import toolbench solvable_queries --tools tools.jsonl
-    --out all-tools.jsonl --queries test.jsonl
-    """
-    from toolgen.agent.trajectory import write_trajectories
-    from toolgen.queries import write_queries
-    from toolgen.sources.toolbench_folder import import_toolbench
-
-    known = ToolCatalog.from_jsonl(tools) if tools is not None else None
-    with progress_bar("Importing, kilobytes") as progress:
-        done = import_toolbench(path, known, trajectories=trajectories is not None, progress=progress)
-    for option, wanted, found in (
-        ("--queries", queries, done.queries),
-        ("--trajectories", trajectories, done.trajectories),
-    ):
-        if wanted is not None and not found:
-            out.print(done.remarks.table())
-            raise InputError(f"{path}: nothing to write for {option} {wanted} was found here. Leave the option out.")
-    done.catalog.to_jsonl(output)
-    if queries is not None:
-        write_queries(queries, done.queries)
-    if trajectories is not None:
-        write_trajectories(trajectories, done.trajectories)
-    out.print(f"found {done.found}", markup=False)
-    out.print(done.remarks.table())
-    for count, what, file in (
-        (len(done.catalog), f"tools ({done.new_tools:,} new)", output),
-        (len(done.queries), "queries", queries),
-        (len(done.trajectories), "trajectories", trajectories),
-    ):
-        if file is not None or count:
-            where = f"written to {file}" if file is not None else "found, and not asked for"
-            err.print(f"{count:,} {what} {where}", markup=False, soft_wrap=True)
 
 
 @catalogs.command("show")
@@ -146,57 +67,6 @@ def show_catalog(
     out.print(table)
     listed = list(figures.groups.items())[:groups]
     out.print("largest groups: " + ", ".join(f"{name} {count:,}" for name, count in listed), markup=False)
-
-
-@app.command()
-def split(
-    queries: Annotated[Path, typer.Option(help="Labelled queries: .jsonl or .jsonl.gz.")],
-    shares: Annotated[str, typer.Option(help="Parts and their shares of the queries, the one to train on first.")],
-    output: Annotated[Path, typer.Option("--out", help="Queries to write, each with its part as split.")],
-    by: Annotated[Literal["query", "tool", "group"], typer.Option(help="What no two parts may share.")] = "query",
-    tools: Annotated[Path | None, typer.Option(help="Catalogue; --by group needs it, or --key.")] = None,
-    key: Annotated[str | None, typer.Option(help="By group: key of the queries that names theirs.")] = None,
-    only: Annotated[str | None, typer.Option(help="Split the queries of this split; the others keep theirs.")] = None,
-    near: Annotated[float, typer.Option(help="Jaccard similarity of words that makes texts near duplicates.")] = 0.7,
-) -> None:
-    """Split labelled queries into parts that share nothing which would make the test easy.
-
-    By query: no text that is equal or nearly so, and no gold set of two or more tools, is in two parts. By tool: no
-    gold tool is. By group: no group of a gold tool is; with --key, no value of that key of the queries, and no gold
-    tool. The result is the same on every machine. `toolgen check-splits` checks parts that others made.
-
-    Example: toolgen split --queries Q --by query --shares train=0.8,validation=0.1,test=0.1 --out split.jsonl
-    """
-    from toolgen.queries import read_queries, write_queries
-    from toolgen.splits import parse_shares, split_queries
-
-    catalog = ToolCatalog.from_jsonl(tools) if tools is not None else None
-    wanted = parse_shares(shares)
-    with err.status("Looking for queries that belong together"):
-        done = split_queries(read_queries(queries, catalog), wanted, by, catalog=catalog, key=key, near=near, only=only)
-    write_queries(output, done.queries)
-    table = Table(title=f"split by {by}", title_justify="left")
-    for heading in ("part", "share wanted", "queries", "share", "clusters", "tools", "not in the first part"):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
-    total = sum(part.queries for part in done.parts)
-    for part in done.parts:
-        counts = (part.queries, f"{part.queries / total:.3f}", part.clusters, part.tools, part.untrained)
-        cells = (value if isinstance(value, str) else f"{value:,}" for value in counts)
-        table.add_row(escape(visible(part.name)), f"{part.share:g}", *cells)
-    out.print(table)
-    largest = ", ".join(f"{size:,}" for size in done.clusters[:5])
-    out.print(f"{total:,} queries in {len(done.clusters):,} clusters that stay together; the largest: {largest}")
-    if catalog is not None:
-        first = done.parts[0]
-        message = f"{len(catalog) - first.tools:,} of {len(catalog):,} tools have no query in {first.name}"
-        out.print(message, markup=False)
-        if by == "group" and (ungrouped := sum(not tool.group for tool in catalog.values())):
-            out.print(f"{ungrouped:,} tools have no group; each of them counts as one of its own")
-    if done.kept:
-        out.print(
-            f"{done.kept:,} queries kept their split; {done.near_kept:,} of the others belong to a cluster of theirs"
-        )
-    err.print(f"queries written to {output}", markup=False)
 
 
 @app.command("eval")

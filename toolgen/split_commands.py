@@ -1,5 +1,5 @@
-"""``toolgen check-splits``: whether parts that are given share what they must not. Knows the terminal; the check itself
-is ``toolgen.leaks``."""
+"""``toolgen split`` and ``toolgen check-splits``: queries dealt out to parts that share nothing, and whether parts that
+are given do. Knows the terminal; the work is done by ``toolgen.splits`` and ``toolgen.leaks``."""
 
 import json
 from pathlib import Path
@@ -12,9 +12,57 @@ from rich.table import Table
 from toolgen.errors import InputError
 from toolgen.leaks import ContaminatedSplitsError, SplitReport, check_splits
 from toolgen.marks import NEAR, By
-from toolgen.queries import Query, read_queries
+from toolgen.queries import Query, read_queries, write_queries
+from toolgen.splits import parse_shares, split_queries
 from toolgen.terminal import err, out, visible
 from toolgen.tools import ToolCatalog
+
+
+def split_command(
+    queries: Annotated[Path, typer.Option(help="Labelled queries: .jsonl or .jsonl.gz.")],
+    shares: Annotated[str, typer.Option(help="Parts and their shares of the queries, the one to train on first.")],
+    output: Annotated[Path, typer.Option("--out", help="Queries to write, each with its part as split.")],
+    by: Annotated[By, typer.Option(help="What no two parts may share.")] = "query",
+    tools: Annotated[Path | None, typer.Option(help="Catalogue; --by group needs it, or --key.")] = None,
+    key: Annotated[str | None, typer.Option(help="By group: key of the queries that names theirs.")] = None,
+    only: Annotated[str | None, typer.Option(help="Split the queries of this split; the others keep theirs.")] = None,
+    near: Annotated[float, typer.Option(help="Jaccard similarity of words that makes texts near duplicates.")] = NEAR,
+) -> None:
+    """Split labelled queries into parts that share nothing which would make the test easy.
+
+    By query: no text that is equal or nearly so, and no gold set of two or more tools, is in two parts. By tool: no
+    gold tool is. By group: no group of a gold tool is; with --key, no value of that key of the queries, and no gold
+    tool. The result is the same on every machine. `toolgen check-splits` checks parts that others made.
+
+    Example: toolgen split --queries Q --by query --shares train=0.8,validation=0.1,test=0.1 --out split.jsonl
+    """
+    catalog = ToolCatalog.from_jsonl(tools) if tools is not None else None
+    wanted = parse_shares(shares)
+    with err.status("Looking for queries that belong together"):
+        done = split_queries(read_queries(queries, catalog), wanted, by, catalog=catalog, key=key, near=near, only=only)
+    write_queries(output, done.queries)
+    table = Table(title=f"split by {by}", title_justify="left")
+    for heading in ("part", "share wanted", "queries", "share", "clusters", "tools", "not in the first part"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    total = sum(part.queries for part in done.parts)
+    for part in done.parts:
+        counts = (part.queries, f"{part.queries / total:.3f}", part.clusters, part.tools, part.untrained)
+        cells = (value if isinstance(value, str) else f"{value:,}" for value in counts)
+        table.add_row(escape(visible(part.name)), f"{part.share:g}", *cells)
+    out.print(table)
+    largest = ", ".join(f"{size:,}" for size in done.clusters[:5])
+    out.print(f"{total:,} queries in {len(done.clusters):,} clusters that stay together; the largest: {largest}")
+    if catalog is not None:
+        first = done.parts[0]
+        message = f"{len(catalog) - first.tools:,} of {len(catalog):,} tools have no query in {first.name}"
+        out.print(message, markup=False)
+        if by == "group" and (ungrouped := sum(not tool.group for tool in catalog.values())):
+            out.print(f"{ungrouped:,} tools have no group; each of them counts as one of its own")
+    if done.kept:
+        out.print(
+            f"{done.kept:,} queries kept their split; {done.near_kept:,} of the others belong to a cluster of theirs"
+        )
+    err.print(f"queries written to {output}", markup=False)
 
 
 def check_splits_command(
