@@ -250,8 +250,9 @@ def report(
 ) -> None:
     """Write what `toolgen compare` found as one HTML file, which needs no network.
 
-    Leaderboard with intervals and differences to the best baseline, quality beside tokens and time, learning curves,
-    kinds of queries, and a browser of what each method answered. Of an interrupted comparison, what is finished.
+    Leaderboard with intervals and differences to the best baseline, quality
+    against tokens and time, learning curves, kinds of queries, and what each
+    method answered. Of an interrupted comparison: what is finished.
 
     Example: toolgen report runs/compare/quick --out report.html
     """
