@@ -66,7 +66,7 @@ class GridConfig(Section):
 class CompareConfig(Section):
     """A comparison; see configs/benchmarks/."""
 
-    name: str = Field(description="Of its folder, and of its group in the tracker.")
+    name: str = Field(pattern=r"^\w[\w.-]*$", description="Of its folder, and of its group in the tracker.")
     output: Path = Field(Path("runs/compare"), description="Holds the folder.")
     data: DataConfig
     recipe: Recipe = Recipe()

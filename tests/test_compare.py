@@ -236,6 +236,12 @@ def test_faults_show_before_anything_is_trained(
     assert not list(tmp_path.rglob("report.json"))
 
 
+def test_a_name_is_no_path(folder: Path, tiny_base: Path) -> None:
+    for name in ("../up", "a/b", "", ".hidden"):
+        with pytest.raises(ValueError, match="name"):
+            config_of(folder, tiny_base, name=name)
+
+
 def test_the_command_hands_the_configuration_over(
     folder: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
