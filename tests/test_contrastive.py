@@ -104,7 +104,7 @@ def test_with_one_answer_each_it_is_the_librarys_loss(encoder: SentenceTransform
     ours = RankingLoss(encoder, 20.0)(features(batch), batch["label"])
     theirs = MultipleNegativesRankingLoss(encoder, scale=20.0)(features(batch), batch["label"])
     torch.testing.assert_close(ours, theirs)
-    torch.testing.assert_close(gradients(encoder, ours), gradients(encoder, theirs))
+    torch.testing.assert_close(gradients(encoder, ours), gradients(encoder, theirs), rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("micro", [1, 2, 64])
@@ -114,7 +114,7 @@ def test_texts_embedded_in_parts_give_the_same_loss_and_gradients(encoder: Sente
     whole = RankingLoss(encoder, 20.0)(features(batch), batch["label"])
     parts = RankingLoss(encoder, 20.0, micro)(features(batch), batch["label"])
     torch.testing.assert_close(parts, whole)
-    torch.testing.assert_close(gradients(encoder, parts), gradients(encoder, whole), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(gradients(encoder, parts), gradients(encoder, whole), rtol=1e-3, atol=1e-4)
 
 
 def test_gold_tools_and_equal_documents_are_no_rivals(encoder: SentenceTransformer) -> None:
