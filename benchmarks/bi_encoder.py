@@ -46,7 +46,7 @@ from toolgen.trainer import InterruptCallback
 from toolgen.training import is_out_of_memory, uses_bf16
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
 
     from toolgen.benchmarks.encoder_trainer import PairTrainer
 
@@ -131,7 +131,7 @@ def run(config: BiEncoderConfig) -> StageResult:
     settings = config.model_dump(mode="json")
     with tracked(config.tracking, settings, config.output, NAME) as tracker:
         trainer, interrupt = _trainer(config, data, encoder, miner, tracker.report_to)
-        seconds = _fit(trainer, config)
+        seconds = _fit(trainer, interrupt, config)
         if interrupt.received is not None:
             _stop(config, trainer, interrupt.received)
         best, looks = trainer.best_look, trainer.looks
@@ -193,7 +193,8 @@ def _check_folder(
         "hard_negatives.encoder": fingerprint(encoder_identity(miner)) if miner is not None else None,
     }
     path = config.output / "settings.json"
-    if not path.is_file():
+    if not (config.output / "report.json").is_file() and not checkpoints(config.output / "checkpoints"):
+        # Nothing came of an earlier run.
         write_json(path, settings)
         return
     earlier = read_json(path)
@@ -212,8 +213,6 @@ def _trainer(
     report_to: list[str],
 ) -> "tuple[PairTrainer, InterruptCallback]":
     # These import sentence-transformers; load_encoder has seen to it that it is there.
-    from sentence_transformers import SentenceTransformerTrainingArguments
-
     from toolgen.benchmarks.contrastive import PairCollator, RankingLoss, examples_of, right_documents
     from toolgen.benchmarks.encoder_trainer import PairTrainer, Steps
 
@@ -226,8 +225,33 @@ def _trainer(
             negatives = mine(miner, data.catalog, right, config.hard_negatives.among, progress)
     steps = math.ceil(training.epochs * len(examples) / training.batch_size)
     between = max(1, round(training.look_every * len(examples) / training.batch_size))
+    arguments = _arguments(config, steps, between, report_to)
+    # Of queries alone: by documents, a batch would hold the queries of few tools.
+    stream = SampleStream([len(example.query) for example in examples], training.seed)
+    division = Division.of(training.batch_size, None, processes=1)
+    interrupt = InterruptCallback()
+    trainer = PairTrainer(
+        batches=StepBatches(stream, division, 0, steps),
+        rows=len(examples),
+        model=encoder,
+        args=arguments,
+        loss=RankingLoss(encoder, training.scale, training.micro_batch_size),
+        data_collator=PairCollator(encoder, examples, negatives, config.hard_negatives.per_query, training.seed),
+        callbacks=[interrupt],
+    )
+    look = (lambda: rank_figures(encoder, data.catalog, data.queries)) if data.queries else None
+    trainer.add_callback(Steps(trainer, len(examples), between, look, config.output / "best"))
+    return trainer, interrupt
+
+
+def _arguments(
+    config: BiEncoderConfig, steps: int, between: int, report_to: list[str]
+) -> "SentenceTransformerTrainingArguments":
+    from sentence_transformers import SentenceTransformerTrainingArguments
+
+    training = config.training
     cuda = torch.cuda.is_available()
-    arguments = SentenceTransformerTrainingArguments(
+    return SentenceTransformerTrainingArguments(
         output_dir=str(config.output / "checkpoints" / "unfinished"),
         per_device_train_batch_size=training.batch_size,
         max_steps=steps,
@@ -250,25 +274,9 @@ def _trainer(
         report_to=report_to,
         log_level="warning",
     )
-    # Of queries alone: by documents, a batch would hold the queries of few tools.
-    stream = SampleStream([len(example.query) for example in examples], training.seed)
-    division = Division.of(training.batch_size, None, processes=1)
-    interrupt = InterruptCallback()
-    trainer = PairTrainer(
-        batches=StepBatches(stream, division, 0, steps),
-        rows=len(examples),
-        model=encoder,
-        args=arguments,
-        loss=RankingLoss(encoder, training.scale, training.micro_batch_size),
-        data_collator=PairCollator(encoder, examples, negatives, config.hard_negatives.per_query, training.seed),
-        callbacks=[interrupt],
-    )
-    look = (lambda: rank_figures(encoder, data.catalog, data.queries)) if data.queries else None
-    trainer.add_callback(Steps(trainer, len(examples), between, look, config.output / "best"))
-    return trainer, interrupt
 
 
-def _fit(trainer: "PairTrainer", config: BiEncoderConfig) -> float:
+def _fit(trainer: "PairTrainer", interrupt: InterruptCallback, config: BiEncoderConfig) -> float:
     """Train to the end or to an interruption; seconds that it took."""
     folder = config.output / "checkpoints"
     resumed = resumable(folder, resume=True) if checkpoints(folder) else None
@@ -283,8 +291,11 @@ def _fit(trainer: "PairTrainer", config: BiEncoderConfig) -> float:
         raise OutOfMemoryError(
             f"Out of memory in step {trainer.state.global_step + 1} ({str(error).splitlines()[0][:200]}). Try, in this "
             f"order: training.micro_batch_size={max(1, texts // 2)} (the same loss); a shorter training.max_length; a "
-            "smaller training.batch_size in another output."
+            "smaller training.batch_size."
         ) from error
+    finally:
+        # Trainer itself gives the signals back only where it comes to its end; a comparison may go on with other runs.
+        interrupt.on_train_end(trainer.args, trainer.state, trainer.control)
     seconds: float = outcome.metrics["train_runtime"]
     return seconds
 

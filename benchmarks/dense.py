@@ -75,10 +75,9 @@ class DenseRetriever:
         self._catalog = catalog
         self._ids = catalog.ids
         self._batch_size = batch_size
-        self._faiss = require("faiss", purpose="The dense baseline", pip_name="faiss-cpu")
-        self._encoder: SentenceTransformer = (
-            load_encoder(model, purpose="The dense baseline", device=device) if isinstance(model, str) else model
-        )
+        purpose = "The dense baseline"
+        self._faiss = require("faiss", purpose=purpose, pip_name="faiss-cpu")
+        self._encoder = load_encoder(model, purpose=purpose, device=device) if isinstance(model, str) else model
         embeddings_TD = self._embed_documents(document_tokens)
         self._exact = self._faiss.IndexFlatIP(embeddings_TD.shape[1])
         self._exact.add(embeddings_TD)

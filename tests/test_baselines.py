@@ -227,11 +227,11 @@ def test_a_graph_finds_nearly_what_comparing_all_finds_and_is_the_same_every_tim
     wanted_BD = vectors_TD[:200] + 0.3 * rng.normal(size=(200, width)).astype(np.float32)
     graph, again = dense_module._graph(vectors_TD), dense_module._graph(vectors_TD)
     reach = faiss.SearchParametersHNSW(efSearch=dense_module.HNSW_SEARCH)
-    found_BK = graph.search(wanted_BD, 10, params=reach)[1]
-    assert np.array_equal(found_BK, again.search(wanted_BD, 10, params=reach)[1])
+    found_BK, again_BK = (each.search(wanted_BD, 10, params=reach)[1] for each in (graph, again))
+    assert np.array_equal(found_BK, again_BK)
     exact_BK = np.argsort(-(wanted_BD @ vectors_TD.T), axis=1)[:, :10]
     shared = [len(set(found) & set(exact)) / 10 for found, exact in zip(found_BK, exact_BK, strict=True)]
-    assert np.mean(shared) > 0.95
+    assert np.mean(shared) > 0.99
 
 
 def test_a_graph_that_leads_to_too_few_tools_is_left(hnsw, dense, monkeypatch):

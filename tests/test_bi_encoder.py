@@ -92,6 +92,23 @@ def test_it_learns_and_the_best_look_is_what_is_kept(
     assert retriever.name == "bi-encoder" and queries[0].tools[0] in {hit.tool for hit in hits}
 
 
+def test_the_first_of_the_best_looks_is_kept(
+    configure: Callable[..., BiEncoderConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[np.ndarray] = []
+    scripted = iter([0.1, 0.9, 0.5, 0.9])
+
+    def look(encoder: Any, *_: Any) -> dict[str, float]:
+        seen.append(encoder[0].model.embeddings.word_embeddings.weight.detach().numpy().copy())
+        return dict.fromkeys(("ndcg@1", "ndcg@5", "recall@5"), next(scripted))
+
+    monkeypatch.setattr(bi_encoder, "rank_figures", look)
+    result = run(configure(tmp_path / "run"))
+    assert (result.report["epoch"], result.report["validation"]["ndcg@5"]) == (4.0, 0.9)
+    kept = weights(result.checkpoint)["embeddings.word_embeddings.weight"]
+    assert [np.array_equal(kept, each) for each in seen] == [False, True, False, False]
+
+
 def test_the_folder_holds_the_encoder_and_the_report_and_nothing_half_done(finished: BiEncoderConfig) -> None:
     assert {path.name for path in finished.output.iterdir()} == {"final", "report.json", "settings.json"}
     verify(finished.output / "final", digests=True)
@@ -169,14 +186,26 @@ def test_a_run_that_was_killed_goes_on_from_its_last_whole_checkpoint(
             raise KeyboardInterrupt
         original(folder)
 
+    before = signal.getsignal(signal.SIGTERM)
     with monkeypatch.context() as patch:
         patch.setattr(encoder_trainer, "seal", die)
         with pytest.raises(KeyboardInterrupt):
             run(config)
+    assert signal.getsignal(signal.SIGTERM) is before, "whatever ends a run, the signals are given back"
     assert [path.name for path in (config.output / "checkpoints").glob("checkpoint-*")] == ["checkpoint-12"]
     report = run(config).report
     assert report["looks"] == read_json(finished.output / "report.json")["looks"]
     assert not (config.output / "checkpoints").exists()
+
+
+def test_a_run_that_came_to_nothing_stands_in_nobodys_way(
+    configure: Callable[..., BiEncoderConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(bi_encoder, "_fit", lambda *_: (_ for _ in ()).throw(InputError("no memory")))
+        with pytest.raises(InputError, match="no memory"):
+            run(configure(tmp_path / "run", {"batch_size": 30}))
+    assert run(configure(tmp_path / "run", {"epochs": 0.1})).report["steps"] == 1
 
 
 def test_an_encoder_that_lacks_weights_is_the_same_every_time(
@@ -237,7 +266,7 @@ def test_pairs_are_those_of_the_retrieval_stage(
         (["hard_negative.per_query=1"], "unknown key 'hard_negative'"),
         (["queries=null", "synthetic_per_tool=0", "joined_per_tool=0"], "needs queries"),
         (["queries.split=nothing"], "no query of split 'nothing'"),
-        (["model=nowhere/nothing"], "'nowhere/nothing' cannot be loaded"),
+        (["model=configs"], "'configs' cannot be loaded"),
     ],
 )
 def test_the_command_says_what_is_wrong(

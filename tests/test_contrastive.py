@@ -104,7 +104,6 @@ def test_with_one_answer_each_it_is_the_librarys_loss(encoder: SentenceTransform
     ours = RankingLoss(encoder, 20.0)(features(batch), batch["label"])
     theirs = MultipleNegativesRankingLoss(encoder, scale=20.0)(features(batch), batch["label"])
     torch.testing.assert_close(ours, theirs)
-    # Sums in another order.
     torch.testing.assert_close(gradients(encoder, ours), gradients(encoder, theirs), rtol=1e-3, atol=1e-4)
 
 
