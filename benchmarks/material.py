@@ -5,20 +5,16 @@ share nothing, codebooks. Trains nothing.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from toolgen.base import load_tokenizer
 from toolgen.benchmarks.evaluation import spread
 from toolgen.benchmarks.grid import CompareConfig, DataConfig, Material
-from toolgen.benchmarks.recipe import Variant
+from toolgen.benchmarks.recipe import Variant, index_variant
 from toolgen.codebook import Codebook, CodebookStatistics
-from toolgen.embeddings import TextEmbedder
 from toolgen.errors import InputError
 from toolgen.files import fingerprint
-from toolgen.indexing import build
 from toolgen.leaks import require_clean_splits
 from toolgen.queries import Query, read_queries, write_queries
 from toolgen.splits import split_queries
 from toolgen.terminal import err, progress_bar
-from toolgen.tokenizer import bind_standalone, encode_text, end_token_id
 from toolgen.tools import ToolCatalog
 
 
@@ -137,26 +133,16 @@ def codebooks(
     Raises:
         InputError: A codebook of an earlier run differs: models there were trained with it.
     """
-    tokenizer = load_tokenizer(config.recipe.model)
-    end_id = end_token_id(tokenizer)
     found = {}
     for variant in variants:
         with progress_bar(f"Index {variant.name}") as progress:
-            book = build(
-                variant.scheme,
-                catalog,
-                encode=lambda text: encode_text(tokenizer, text),
-                end_id=end_id,
-                disambiguate=True,
-                embed=TextEmbedder(progress=progress),
-                **variant.options,
-            )
+            indexed = index_variant(variant, catalog, config.recipe.model, progress)
         path = material.codebook(variant)
-        if path.is_file() and Codebook.load(path).fingerprint != book.fingerprint:
+        if path.is_file() and Codebook.load(path).fingerprint != indexed.book.fingerprint:
             raise InputError(
                 f"{path} holds other codes than are built now: this version or machine makes them otherwise. Give the "
                 "comparison another name, or remove its folder."
             )
-        book.save(path)
-        found[variant.name] = book.statistics(bind_standalone(book, tokenizer, end_id))
+        indexed.book.save(path)
+        found[variant.name] = indexed.statistics
     return found

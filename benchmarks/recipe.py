@@ -11,11 +11,16 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import Field
 
+from toolgen.base import load_tokenizer
+from toolgen.codebook import Codebook, CodebookStatistics
 from toolgen.config import Section, load_config, parse_config
+from toolgen.embeddings import Progress, TextEmbedder
 from toolgen.errors import InputError
-from toolgen.indexing import SCHEMES
+from toolgen.indexing import SCHEMES, build
 from toolgen.stages.memorization import MemorizationConfig
 from toolgen.stages.retrieval import RetrievalConfig
+from toolgen.tokenizer import bind_standalone, encode_text, end_token_id
+from toolgen.tools import ToolCatalog
 
 
 class Recipe(Section):
@@ -85,6 +90,37 @@ def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Reci
         return load_config(Recipe, path, overrides)
     with as_file(files("toolgen.configs") / "datasets" / "labelled.yaml") as own:
         return load_config(Recipe, own, overrides)
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A codebook, and its figures with the tokenizer that it was built for."""
+
+    book: Codebook
+    statistics: CodebookStatistics
+
+
+def index_variant(variant: Variant, catalog: ToolCatalog, model: str, progress: Progress) -> Indexed:
+    """Build a variant's codebook for a base model, with disambiguation.
+
+    Args:
+        variant: Scheme and options.
+        catalog: The tools.
+        model: As in ``Recipe``.
+        progress: Told how many documents are embedded.
+    """
+    tokenizer = load_tokenizer(model)
+    end_id = end_token_id(tokenizer)
+    book = build(
+        variant.scheme,
+        catalog,
+        encode=lambda text: encode_text(tokenizer, text),
+        end_id=end_id,
+        disambiguate=True,
+        embed=TextEmbedder(progress=progress),
+        **variant.options,
+    )
+    return Indexed(book, book.statistics(bind_standalone(book, tokenizer, end_id)))
 
 
 @dataclass(frozen=True)

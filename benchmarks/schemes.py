@@ -17,22 +17,19 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from toolgen.base import load_tokenizer
 from toolgen.benchmarks.baselines import BASELINES, make_baseline
 from toolgen.benchmarks.evaluation import Evaluation, evaluate_retrievers
-from toolgen.benchmarks.recipe import Data, Recipe, Stages, Variant, load_recipe
+from toolgen.benchmarks.recipe import Data, Recipe, Stages, Variant, index_variant, load_recipe
 from toolgen.codebook import Codebook, CodebookStatistics
-from toolgen.embeddings import TextEmbedder
 from toolgen.errors import InputError
 from toolgen.files import fingerprint, read_json, replacing, write_json
 from toolgen.generative import GenerativeRetriever
-from toolgen.indexing import SCHEMES, build
+from toolgen.indexing import SCHEMES
 from toolgen.metrics import paired_difference
 from toolgen.queries import Query, read_queries
 from toolgen.stage import StageConfig, StageResult
 from toolgen.stages import memorization, retrieval
 from toolgen.terminal import err, out, progress_bar, run_app
-from toolgen.tokenizer import bind_standalone, encode_text, end_token_id
 from toolgen.tools import ToolCatalog
 
 app = typer.Typer(add_completion=False)
@@ -139,19 +136,9 @@ def _train(variant: Variant, data: Data, recipe: Recipe, catalog: ToolCatalog, o
     folder = output / variant.folder
     stages = Stages.of(recipe, data, folder)
     err.print(f"{variant.name}: index", style="bold", markup=False)
-    tokenizer = load_tokenizer(recipe.model)
-    end_id = end_token_id(tokenizer)
     with progress_bar("Embedding documents") as progress:
-        book = build(
-            variant.scheme,
-            catalog,
-            encode=lambda text: encode_text(tokenizer, text),
-            end_id=end_id,
-            disambiguate=True,
-            embed=TextEmbedder(progress=progress),
-            **variant.options,
-        )
-    _keep(book, folder / "codebook.json")
+        indexed = index_variant(variant, catalog, recipe.model, progress)
+    _keep(indexed.book, folder / "codebook.json")
     first, second = stages.memorization, stages.retrieval
     memorized = _finished(first) or _announced(variant, "memorization", lambda: memorization.run(first))
     final = _finished(second) or _announced(variant, "retrieval", lambda: retrieval.run(second))
@@ -159,7 +146,7 @@ def _train(variant: Variant, data: Data, recipe: Recipe, catalog: ToolCatalog, o
     return Trained(
         variant=variant,
         checkpoint=final.checkpoint,
-        codes=book.statistics(bind_standalone(book, tokenizer, end_id)),
+        codes=indexed.statistics,
         minutes=sum(report["seconds_training"] for report in reports) / 60,
         steps=sum(report["steps"] for report in reports),
         validation=final.report["validation"],
