@@ -62,7 +62,7 @@ class EncoderTrainingConfig(Section):
     micro_batch_size: int | None = Field(
         None, ge=1, description="Texts embedded at once, for less memory and the same loss; null: all of a step."
     )
-    learning_rate: float = Field(1e-4, gt=0)
+    learning_rate: float = Field(3e-4, gt=0)
     warmup: float = Field(0.1, ge=0, description="Steps; below 1 the share of all steps.")
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
@@ -294,8 +294,8 @@ def _fit(trainer: "PairTrainer", interrupt: InterruptCallback, config: BiEncoder
             "smaller training.batch_size."
         ) from error
     finally:
-        # Trainer itself gives the signals back only where it comes to its end; a comparison may go on with other runs.
-        interrupt.on_train_end(trainer.args, trainer.state, trainer.control)
+        # A comparison may go on with other runs.
+        interrupt.release()
     seconds: float = outcome.metrics["train_runtime"]
     return seconds
 

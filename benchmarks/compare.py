@@ -169,6 +169,9 @@ def _measured(config: CompareConfig, splits: Splits, method: Method) -> CellResu
         },
     )
     write_cell(config.folder, result)
+    if not config.latency_queries:
+        # Nothing is left to be measured.
+        _track(config, result)
     return result
 
 

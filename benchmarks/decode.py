@@ -212,7 +212,7 @@ def _behind_first(result: BeamResult) -> BeamResult:
 def bare_forward(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor) -> Method:
     """The prompts through the model's layers, and nothing else."""
 
-    return torch.no_grad()(partial(last_states, Head(model), input_ids_BT, mask_BT))
+    return torch.no_grad()(partial(last_states, model, input_ids_BT, mask_BT))
 
 
 def replay(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, decode: Method) -> Method:

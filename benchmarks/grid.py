@@ -5,7 +5,6 @@ A cell is one model to train: an indexing scheme, where its rows start, what tra
 schemes, priors and plans under the first seed; ablations and the other seeds are for the best cell alone.
 """
 
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +14,9 @@ from pydantic import Field
 from toolgen.benchmarks.recipe import Recipe, Variant, parsed_stage
 from toolgen.config import Section
 from toolgen.errors import InputError
+from toolgen.files import slug
 from toolgen.indexing import SCHEMES
+from toolgen.origin import OriginConfig
 from toolgen.plans import TrainPlan
 from toolgen.priors import Prior
 from toolgen.splits import NEAR
@@ -115,11 +116,6 @@ class Cell:
         return Path("cells") / slug(self.method) / f"seed-{self.seed}"
 
 
-def slug(name: str) -> str:
-    """A name as a name of a file that every system takes."""
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
-
-
 def grid_cells(grid: GridConfig) -> list[Cell]:
     """All cells under the first seed.
 
@@ -179,23 +175,22 @@ def stages_of(cell: Cell, config: CompareConfig, material: Material) -> list[Mem
         "tools": material.tools,
         "codebook": material.codebook(cell.variant),
     }
-    start = {"prior": grid.priors[cell.prior]} if cell.prior is not None else {}
+    start: dict[str, Any] = {"prior": grid.priors[cell.prior]} if cell.prior is not None else {}
     training: dict[str, Any] = {"seed": cell.seed}
     if cell.plan is not None:
         training["plan"] = grid.plans[cell.plan]
-    memorized = config.recipe.memorization
-    if start:
-        memorized = {key: value for key, value in memorized.items() if key != "prior"}
+    memorized = {key: value for key, value in config.recipe.memorization.items() if key not in start}
     stages: list[MemorizationConfig | RetrievalConfig] = []
     if cell.ablation != "no memorization":
         given = {**origin, **start, **common, "output": folder / "memorization"}
         stages.append(parsed_stage(MemorizationConfig, "memorization", memorized, given, training))
         origin, start = {"model": str(folder / "memorization" / "final")}, {}
-    elif "prior" in memorized:
-        # Rows start alike with and without the stage.
-        start = {"prior": memorized["prior"]}
+    else:
+        # Model and rows start alike with and without the stage.
+        start |= {key: memorized[key] for key in OriginConfig.model_fields if key in memorized}
     if cell.ablation != "no retrieval training":
         queries = {"path": material.queries, "split": data.train}
-        given = {**origin, **start, **common, "queries": queries, "output": folder / "retrieval"}
+        # The baselines' encoder is chosen in the same way.
+        given = {**origin, **start, **common, "queries": queries, "keep": "best", "output": folder / "retrieval"}
         stages.append(parsed_stage(RetrievalConfig, "retrieval", config.recipe.retrieval, given, training))
     return stages

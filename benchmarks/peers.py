@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import LogitsProcessorList, PreTrainedModel
 
 from toolgen.beam import NO_CODE, BeamResult
-from toolgen.processor import TrieLogitsProcessor
+from toolgen.processor import TrieLogitsProcessor, prompt_inputs
 from toolgen.trie import TokenTrie
 
 Codes = Sequence[tuple[int, ...]]
@@ -54,8 +54,7 @@ def beams_of(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, beam
     """
     generating: Any = model
     return generating.generate(
-        input_ids=input_ids_BT,
-        attention_mask=mask_BT,
+        **prompt_inputs(model, input_ids_BT, mask_BT, beams),
         num_beams=beams,
         num_return_sequences=beams,
         length_penalty=0.0,

@@ -9,7 +9,6 @@ and draws nothing.
         leaderboard.json                  one row a cell, the best method first
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,7 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from toolgen.benchmarks.cell import SCORES, STRICT, TIE_AWARE, CellResult, Comparison, KnownTool, Results
 from toolgen.errors import InputError
-from toolgen.files import fingerprint, read_jsonl, replacing, write_json, write_jsonl
+from toolgen.files import fingerprint, read_jsonl, replacing, slug, write_json, write_jsonl
 from toolgen.metrics import Qrels, Run, evaluate, tie_aware_run
 from toolgen.queries import Query, read_queries, write_queries
 from toolgen.tools import ToolCatalog
@@ -54,8 +53,7 @@ def write_comparison(
 
 def cell_path(folder: Path, method: str, seed: int | None) -> Path:
     """Where a cell lies; it is there if and only if the cell is finished."""
-    slug = re.sub("[^a-z0-9]+", "-", method.lower()).strip("-")[:100] or fingerprint(method)
-    return folder / CELLS / (f"{slug}.json" if seed is None else f"{slug}-seed{seed}.json")
+    return folder / CELLS / (f"{slug(method)}.json" if seed is None else f"{slug(method)}-seed{seed}.json")
 
 
 def write_cell(folder: Path, cell: CellResult) -> Path:

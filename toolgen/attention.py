@@ -4,10 +4,15 @@ Transformers takes such a mask in place of the usual one of real and padded toke
 several continuations of one prompt stand side by side in one row and share the prompt's keys and values (tree
 attention, SpecInfer, arXiv 2305.09781): no continuation sees another. And a row may hold several samples (packing).
 
-Legend: ``B`` rows, ``Q`` tokens that look, ``S`` tokens that are looked at.
+A prompt's own tokens look back only, as everywhere in a decoder, or see each other both ways (prefix LM, arXiv
+1910.10683), which models want that were encoders before. A model's configuration says which, under
+``prompt_attention``; transformers keeps that key in ``config.json`` and does not know what it means.
+
+Legend: ``B`` rows, ``T`` tokens of a row, ``Q`` tokens that look, ``S`` tokens that are looked at.
 """
 
 import inspect
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -15,23 +20,53 @@ from transformers import PreTrainedModel
 
 from toolgen.errors import InputError
 
+PromptAttention = Literal["causal", "full"]
+"""How a prompt's tokens see each other: those before them, or all."""
+
 PADDING = -1
 PROMPT = 0
 """Segment of the prompt; its continuations are 1, 2, ..."""
 
 
-def segments_seen(segments_BT: Tensor, samples_BT: Tensor | None = None) -> Tensor:
+def set_prompt_attention(model: PreTrainedModel, attention: PromptAttention) -> None:
+    """Say how a model reads prompts; its checkpoints say so too."""
+    model.config.prompt_attention = attention
+
+
+def reads_both_ways(model: PreTrainedModel) -> bool:
+    """Whether a prompt's tokens see each other both ways."""
+    return getattr(model.config, "prompt_attention", "causal") == "full"
+
+
+def prompt_mask(model: PreTrainedModel, mask_BT: Tensor) -> Tensor:
+    """The mask with which a model reads prompts: ``[B, T]``, or ``[B, 1, T, T]`` where it reads them both ways.
+
+    Args:
+        model: Where it reads both ways, it has passed ``check_side_by_side``.
+        mask_BT: 1 for tokens, 0 for padding, on either side.
+    """
+    if not reads_both_ways(model):
+        return mask_BT.long()
+    real_BT = mask_BT.bool()
+    # Padding sees padding: with nothing to see, its attention would be not a number and spoil the rest.
+    return explicit_mask(model, real_BT[:, None, :] == real_BT[:, :, None])
+
+
+def segments_seen(segments_BT: Tensor, samples_BT: Tensor | None = None, *, both_ways: bool = False) -> Tensor:
     """Which tokens see which, ``[B, T, T]`` bool: earlier ones of the prompt and of the own segment.
 
     Args:
         segments_BT: Segment of each token: ``PADDING``, ``PROMPT`` or the number of a continuation.
         samples_BT: Number of the sample that each token belongs to, ``PADDING`` for none, where a row holds several:
             no sample sees another. None: a row is one sample.
+        both_ways: The prompt's tokens see its later ones too.
     """
     before_TT = torch.ones(2 * segments_BT.shape[1:], dtype=torch.bool, device=segments_BT.device).tril()
     looked_at_B1T, looking_BT1 = segments_BT[:, None, :], segments_BT[:, :, None]
-    # Padding sees padding: with nothing to see, its attention would be not a number and spoil the rest.
+    # Padding sees padding, as in ``prompt_mask``.
     seen_BTT = before_TT & ((looked_at_B1T == PROMPT) | (looked_at_B1T == looking_BT1))
+    if both_ways:
+        seen_BTT |= (looked_at_B1T == PROMPT) & (looking_BT1 == PROMPT)
     return seen_BTT if samples_BT is None else seen_BTT & (samples_BT[:, None, :] == samples_BT[:, :, None])
 
 

@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from toolgen.attention import check_side_by_side, explicit_mask
+from toolgen.attention import check_side_by_side, explicit_mask, prompt_mask, reads_both_ways
 from toolgen.errors import InputError
 from toolgen.head import Head, check_finite
 from toolgen.trie import NOWHERE, Array, Segments, TokenTrie, counted
@@ -164,7 +164,7 @@ class _Rows:
         """Read the prompts; states ``[B, 1, D]`` after them."""
         return self._head.states(
             input_ids=self._input_ids_BT,
-            attention_mask=self.mask_BT.long(),
+            attention_mask=prompt_mask(self._model, self.mask_BT),
             position_ids=positions(self.mask_BT),
             past_key_values=self._cache,
             use_cache=True,
@@ -293,7 +293,7 @@ def rank_atomic(
     check_input(model, input_ids_BT, attention_mask_BT, code_length=1, largest_token=trie.largest_token)
     head = Head(model)
     head.check_linear()
-    states_BD = last_states(head, input_ids_BT.to(model.device), attention_mask_BT.to(model.device))
+    states_BD = last_states(model, input_ids_BT.to(model.device), attention_mask_BT.to(model.device))
     logits_BN = head.logits(states_BD, trie.first_tokens)
     normalizers_B = head.normalizers(states_BD) if normalize == "vocab" else logits_BN.logsumexp(-1)
     check_finite(normalizers_B)
@@ -313,11 +313,11 @@ def left_padded(prompts: Sequence[Sequence[int]], pad_id: int) -> tuple[Tensor, 
     return input_ids_BT, mask_BT.long()
 
 
-def last_states(head: Head, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
+def last_states(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor) -> Tensor:
     """One forward of the prompts without a cache: the states ``[B, D]`` of their last tokens."""
-    states_BTD = head.states(
+    states_BTD = Head(model).states(
         input_ids=input_ids_BT,
-        attention_mask=mask_BT.long(),
+        attention_mask=prompt_mask(model, mask_BT),
         position_ids=positions(mask_BT),
         use_cache=False,
         logits_to_keep=1,
@@ -374,7 +374,7 @@ def check_input(
             f"This {config.model_type} model attends in both directions and cannot decode codes of {code_length} "
             "tokens. Load it with is_decoder=True, or use the scheme atomic."
         )
-    if code_length > 1:
+    if code_length > 1 or reads_both_ways(model):
         check_side_by_side(model, longest + code_length - 1)
 
 

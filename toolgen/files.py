@@ -27,6 +27,11 @@ class Line(NamedTuple):
     """``path:line``, for error messages."""
 
 
+def slug(name: str) -> str:
+    """A name as a file's name that every system takes: lower-case letters, digits and dashes, 100 at most."""
+    return re.sub("[^a-z0-9]+", "-", name.lower()).strip("-")[:100] or fingerprint(name)
+
+
 def read_jsonl(path: str | os.PathLike[str]) -> Iterator[Line]:
     """Yield the records of a JSON-lines file; gzip is recognised by the suffix ``.gz``.
 

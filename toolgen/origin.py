@@ -12,6 +12,7 @@ from pydantic import Field
 from transformers import PreTrainedModel, TrainingArguments
 
 from toolgen import distributed
+from toolgen.attention import PromptAttention, set_prompt_attention
 from toolgen.base import load_base
 from toolgen.checkpoint import Artefacts, is_checkpoint, load_model, publish, write_model
 from toolgen.codebook import Codebook
@@ -34,6 +35,9 @@ class OriginConfig(Section):
     tools: Path | None = Field(None, description="Catalogue; needed unless model is a checkpoint.")
     codebook: Path | None = Field(None, description="From `toolgen index`; needed unless model is a checkpoint.")
     prompt: PromptStyle = "plain"
+    prompt_attention: PromptAttention = Field(
+        "causal", description="What a prompt's tokens see: causal, those before; full, each other, as in an encoder."
+    )
     prior: Prior = Prior()
     input_prior: Prior | None = Field(None, description="For input rows of untied models; None: as prior.")
 
@@ -55,12 +59,10 @@ def start(
         InputError: Catalogue or codebook are missing, surplus or do not belong together.
     """
     if is_checkpoint(config.model):
-        if given := [
-            key for key in ("tools", "codebook", "prompt", "prior", "input_prior") if key in config.model_fields_set
-        ]:
+        if given := [key for key in OriginConfig.model_fields if key != "model" and key in config.model_fields_set]:
             raise InputError(
-                f"model: {config.model} is a checkpoint and brings its own tools, codebook, prompt and rows; "
-                f"leave {', '.join(given)} out, or start from a base model."
+                f"model: {config.model} is a checkpoint and brings its own tools, codebook, prompt, attention and "
+                f"rows; leave {', '.join(given)} out, or start from a base model."
             )
         artefacts = Artefacts.load(config.model)
         return load_model(config.model, dtype=torch.float32), artefacts
@@ -91,6 +93,8 @@ def _made_once(
 def _extend(config: OriginConfig) -> tuple[PreTrainedModel, Artefacts]:
     catalog, codebook = _tools(config)
     base = load_base(config.model)
+    # Before the rows, which may be states of documents.
+    set_prompt_attention(base.model, config.prompt_attention)
     extended = extend(base.model, base.tokenizer, codebook)
     # Hidden states of thousands of documents are a matter of seconds or of days, depending on the device.
     extended.model.to(distributed.device())  # type: ignore[arg-type]

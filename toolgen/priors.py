@@ -17,6 +17,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from toolgen.attention import prompt_mask
 from toolgen.codebook import Codebook
 from toolgen.config import Section
 from toolgen.tokenizer import encode_texts
@@ -168,7 +169,8 @@ def hidden_vectors(
     """The model's last hidden states of texts, as its output projection sees them, pooled over the texts' positions.
 
     They are taken at the input of ``get_output_embeddings()``: behind the final norm and behind BERT's head transform.
-    The text stands behind the tokenizer's first special token, where it has one; that position is not pooled.
+    The text stands behind the tokenizer's first special token, where it has one; that position is not pooled. It is
+    read as a prompt is, both ways where the model does so.
 
     Returns:
         float32 vectors on the CPU, [N, D]; zeros for a text without tokens.
@@ -226,7 +228,8 @@ def _head_input(model: PreTrainedModel, ids_BT: Tensor, real_BT: Tensor) -> Tens
     hook = model.get_output_embeddings().register_forward_pre_hook(look)
     try:
         with torch.inference_mode():
-            model(input_ids=ids_BT.to(model.device), attention_mask=real_BT.long().to(model.device), use_cache=False)
+            mask = prompt_mask(model, real_BT.to(model.device))
+            model(input_ids=ids_BT.to(model.device), attention_mask=mask, use_cache=False)
     finally:
         hook.remove()
     return seen[0].float().cpu()

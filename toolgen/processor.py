@@ -1,12 +1,18 @@
-"""The trie as a logits processor, for those who stay on ``generate`` of transformers. Knows token ids only.
+"""For those who stay on ``generate`` of transformers: the trie as a logits processor, and prompts that are read both
+ways. Knows token ids and models of transformers.
 
-Legend: ``R`` rows (queries times beams), ``T`` tokens so far, ``V`` vocabulary, ``W`` children of the widest node.
+Legend: ``B`` prompts, ``R`` rows (queries times beams), ``T`` tokens so far, ``V`` vocabulary, ``W`` children of the
+widest node.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor
+from transformers import DynamicCache, LogitsProcessor, PreTrainedModel
 
+from toolgen.attention import prompt_mask, reads_both_ways
+from toolgen.beam import positions
 from toolgen.errors import InputError
 from toolgen.trie import ROOT, TokenTrie
 
@@ -72,3 +78,33 @@ class TrieLogitsProcessor(LogitsProcessor):
         tokens_RW = torch.where(tokens_RW >= 0, tokens_RW, first_R1)
         masked_RV = torch.full_like(scores, -torch.inf)
         return masked_RV.scatter_(1, tokens_RW, scores.gather(1, tokens_RW))
+
+
+@torch.no_grad()
+def prompt_inputs(model: PreTrainedModel, input_ids_BT: Tensor, mask_BT: Tensor, beams: int = 1) -> dict[str, Any]:
+    """What ``generate`` is given for prompts, so that it reads them as the model was trained to.
+
+    Transformers' models of this kind look back only. For a model that reads prompts both ways they are read here, and
+    ``generate`` gets all but their last tokens as a cache: the last one sees the whole prompt either way.
+
+    Args:
+        model: In evaluation mode.
+        input_ids_BT: Prompts, padded on the left.
+        mask_BT: 1 for tokens, 0 for padding.
+        beams: What ``generate`` is told as ``num_beams``.
+    """
+    inputs: dict[str, Any] = {"input_ids": input_ids_BT, "attention_mask": mask_BT}
+    if reads_both_ways(model) and input_ids_BT.shape[1] > 1:
+        cache = DynamicCache()
+        model(
+            input_ids=input_ids_BT,
+            attention_mask=prompt_mask(model, mask_BT),
+            position_ids=positions(mask_BT),
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        cache.crop(-1)
+        cache.batch_repeat_interleave(beams)
+        inputs["past_key_values"] = cache
+    return inputs

@@ -1,8 +1,8 @@
 """What the stages share: where a run starts, how it is fitted, tracked, interrupted and saved. The stages themselves
 differ in their records only. Knows the library; no particular stage.
 
-A run's folder holds ``final/`` (the checkpoint), ``checkpoints/`` (intermediate ones, for resuming), ``report.json``
-and the tracker's files.
+A run's folder holds ``final/`` (the checkpoint), ``checkpoints/`` (intermediate ones, for resuming), ``best/`` while it
+trains and the best is kept, ``report.json`` and the tracker's files.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 from pydantic import Field
@@ -23,7 +23,7 @@ from transformers.trainer_utils import TrainOutput
 
 from toolgen import distributed
 from toolgen.abilities import Perplexity, TextWindows, perplexity, text_windows
-from toolgen.attention import check_side_by_side
+from toolgen.attention import check_side_by_side, reads_both_ways
 from toolgen.base import EMBEDDED
 from toolgen.cached import cache_states
 from toolgen.checkpoint import Artefacts, publish
@@ -44,7 +44,7 @@ from toolgen.resumption import checkpoints, step_of
 from toolgen.terminal import USER_ERRORS, err, progress_bar, report_error
 from toolgen.tools import ToolCatalog
 from toolgen.tracking import TrackingConfig, tracked
-from toolgen.trainer import CodeTrainer, InterruptCallback
+from toolgen.trainer import BestModel, CodeTrainer, InterruptCallback
 from toolgen.training import (
     CodeCollator,
     TrainingConfig,
@@ -56,6 +56,9 @@ from toolgen.training import (
 )
 
 VALIDATION_FIGURES = ("ndcg@1", "ndcg@5", "recall@5")
+
+BEST = "best"
+"""Folder of the model that ranked best so far, where that one is kept."""
 
 PERPLEXITY = "perplexity"
 """Key of a report, and of a run's entry in the history."""
@@ -89,6 +92,10 @@ class StageConfig(OriginConfig):
         AbilitiesConfig(), description="Perplexity before and after; null: not measured."
     )
     validation: ValidationConfig | None = None
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="The model that becomes final: the last step's, or that of the evaluation with the best NDCG@5.",
+    )
     training: TrainingConfig = TrainingConfig()
     tracking: TrackingConfig = TrackingConfig()
     resume: bool = Field(
@@ -140,6 +147,8 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
             "training.compile has nothing to compile where training.plan.cached_states runs the layers only once. "
             "Leave one of the two out."
         )
+    if config.keep == "best" and config.validation is None:
+        raise InputError("keep: best needs queries to choose by. Give validation.queries, or keep: last.")
     division = Division.of(config.training.batch_size, config.training.micro_batch_size, distributed.world_size())
     arguments = training_arguments(
         config.training, division, _checkpoint_folder(config), evaluate=config.validation is not None
@@ -172,24 +181,39 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
         abilities = _Abilities(config, artefacts, entry)
         trainer, interrupt = _trainer(config, arguments, division, model, artefacts, data, resumed)
         trainer.look = abilities.before
-        outcome = _fit(trainer, config, division)
+        try:
+            outcome = _fit(trainer, config, division)
+        finally:
+            # A comparison may go on with other runs.
+            interrupt.release()
         shutil.rmtree(_states_folder(config), ignore_errors=True)
         if interrupt.received is not None:
             _stop(config, trainer, interrupt.received)
         # The model first: an interruption while it is evaluated must not lose it.
         final = config.output / "final"
         _save(trainer, final)
-        figures = trainer.evaluate() if queries else {}
+        figures: Mapping[str, Any] = trainer.evaluate() if queries else {}
+        last = trainer.state.global_step
+        best = trainer.best.found() if trainer.best is not None else None
+        if best is not None and best.step != last:
+            figures, earlier = best.figures, best.folder
+            distributed.on_main(lambda: publish(final, lambda to: _copy(earlier, to)))
         report: dict[str, Any] = {
             "stage": name,
             "tools": len(artefacts.catalog),
             "records": len(records),
-            "steps": trainer.state.global_step,
+            "steps": last,
+            "kept_step": last if best is None else best.step,
             "train_loss": outcome.training_loss,
-            "validation": {key.removeprefix("eval_"): value for key, value in figures.items()},
+            "validation": {
+                key.removeprefix("eval_"): value for key, value in figures.items() if key.startswith("eval_")
+            },
             # Losses, rates and evaluations along the way, each with its step.
             "log": trainer.state.log_history,
-            PERPLEXITY: abilities.after(trainer.accelerator.unwrap_model(trainer.model)),
+            # What is in memory is the last step's model.
+            PERPLEXITY: abilities.after(trainer.accelerator.unwrap_model(trainer.model))
+            if best is None or best.step == last
+            else None,
             "seconds": time.perf_counter() - started,
             "seconds_training": outcome.metrics["train_runtime"],
             # Of this process, since it began.
@@ -209,6 +233,7 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
             if config.training.save_every is None:
                 # What an interruption saved has served its purpose.
                 _discard(_checkpoint_folder(config))
+                _discard(config.output / BEST)
     return StageResult(final, report)
 
 
@@ -232,7 +257,8 @@ def _trainer(
     context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if context is not None and longest > context:
         raise InputError(f"training.max_length is {longest}, but the model's context holds {context} tokens.")
-    if config.training.row_tokens is not None or any(len(record.answers) > 1 for record in data.records):
+    packed = config.training.row_tokens is not None
+    if packed or reads_both_ways(model) or any(len(record.answers) > 1 for record in data.records):
         check_side_by_side(model, longest)
     interrupt = InterruptCallback()
     pad_id = artefacts.tokenizer.pad_token_id
@@ -276,6 +302,9 @@ def _trainer(
         ),
         callbacks=[interrupt],
     )
+    if config.keep == "best":
+        trainer.best = BestModel(trainer, config.output / BEST)
+        trainer.add_callback(trainer.best)
     return trainer, interrupt
 
 
@@ -390,6 +419,10 @@ def validation_queries(config: ValidationConfig | None, catalog: ToolCatalog) ->
     queries = read_queries(config.queries, catalog, config.split)
     stride = max(1, -(-len(queries) // config.most))
     return queries[::stride]
+
+
+def _copy(folder: Path, to: Path) -> None:
+    shutil.copytree(folder, to, dirs_exist_ok=True)
 
 
 def _discard(folder: Path) -> None:

@@ -8,6 +8,7 @@ same examples.
 import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -22,7 +23,8 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from toolgen import distributed
 from toolgen.cached import StateDataset, cached_loss, collate_states
-from toolgen.checkpoint import Artefacts, write_model
+from toolgen.checkpoint import Artefacts, publish, write_model
+from toolgen.errors import DiskFullError
 from toolgen.files import is_disk_full
 from toolgen.manifest import seal, sync_folder
 from toolgen.order import Division, SampleStream, StepBatches
@@ -35,6 +37,9 @@ from toolgen.vocabulary import output_weight
 
 KEPT_CHECKPOINTS = 2
 """Intermediate checkpoints that a run keeps, the newest."""
+
+CHOOSES = "eval_ndcg@5"
+"""The figure by which the best model is chosen."""
 
 UNFINISHED = "unfinished"
 """Name of an intermediate checkpoint while it is written."""
@@ -52,6 +57,7 @@ class CodeTrainer(Trainer):
         replay: How general text counts; None: there is none.
         text_lengths: Tokens of each window of text; they follow the examples in the data set.
         resumed: Checkpoint that training goes on from; None: from the start.
+        best: Keeps the model that ranks best; None: only the last one counts.
         save_failure: Why the last attempt to save a checkpoint failed; None: it did not.
     """
 
@@ -76,6 +82,7 @@ class CodeTrainer(Trainer):
         self.replay = replay
         self.text_lengths = text_lengths
         self.resumed = resumed
+        self.best: BestModel | None = None
         self.save_failure: str | None = None
         self._answer_loss: Tensor | float = 0.0
         # The loss below is divided by the count that Trainer gives it, so it is already scaled for accumulation.
@@ -279,6 +286,67 @@ class _Exactness(TrainerCallback):
         state.epoch = state.global_step * self.trainer.division.batch / len(self.trainer.lengths)
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """A model that was kept.
+
+    Attributes:
+        step: Steps it was trained for.
+        figures: What its evaluation found, under the trainer's names.
+        folder: Its checkpoint.
+    """
+
+    step: int
+    figures: Mapping[str, Any]
+    folder: Path
+
+
+class BestModel(TrainerCallback):
+    """Keeps the model of the evaluation with the best NDCG@5 so far, the earlier one of equals.
+
+    Which one that is follows from the log, so that a run that goes on chooses as one that was never interrupted.
+    """
+
+    def __init__(self, trainer: CodeTrainer, folder: Path) -> None:
+        """
+        Args:
+            trainer: Writes the models.
+            folder: Holds the kept one, under its step.
+        """
+        self._trainer = trainer
+        self._folder = folder
+
+    def found(self) -> Evaluated | None:
+        """The best of the models that are on the disk."""
+        log = self._trainer.state.log_history
+        evaluated = [
+            Evaluated(int(entry["step"]), entry, self._folder / checkpoint_name(int(entry["step"])))
+            for entry in log
+            if CHOOSES in entry
+        ]
+        kept = [each for each in evaluated if each.folder.is_dir()]
+        return max(kept, key=lambda each: each.figures[CHOOSES], default=None)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Keep the model that was just evaluated if none is better. A collective; the first process decides."""
+        best, newest = self.found(), state.log_history[-1]
+        better = best is None or newest[CHOOSES] > best.figures[CHOOSES]
+        if distributed.any_rank(better and distributed.is_main()):
+            write = self._trainer.model_writer()
+            distributed.on_main(lambda: self._keep(state.global_step, write))
+
+    def _keep(self, step: int, write: Callable[[Path], None]) -> None:
+        folder = self._folder / checkpoint_name(step)
+        try:
+            publish(folder, write)
+        except DiskFullError as error:
+            err.print(f"The model of step {step} is the best so far and could not be kept: {error}", markup=False)
+            return
+        for other in checkpoints(self._folder):
+            if other != folder:
+                shutil.rmtree(other)
+
+
 class InterruptCallback(TrainerCallback):
     """Turns Ctrl-C and SIGTERM into "save a checkpoint after this step, then stop", on all ranks together."""
 
@@ -300,9 +368,13 @@ class InterruptCallback(TrainerCallback):
             control.should_training_stop = True
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Give the signals back; Trainer calls this only where training comes to its end."""
+        self.release()
+
+    def release(self) -> None:
         """Give the signals back."""
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
+        while self._previous:
+            signal.signal(*self._previous.popitem())
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         # A second Ctrl-C wants out at once. A SIGTERM after a SIGINT does not: the deepspeed launcher sends it to every

@@ -17,7 +17,7 @@ from pydantic import Field
 from torch import Tensor
 from transformers import PreTrainedModel, TrainingArguments
 
-from toolgen.attention import PADDING, PROMPT, explicit_mask, segments_seen
+from toolgen.attention import PADDING, PROMPT, explicit_mask, reads_both_ways, segments_seen
 from toolgen.config import Section
 from toolgen.errors import InputError
 from toolgen.files import read_json
@@ -192,8 +192,9 @@ def answer_states(model: PreTrainedModel, batch: Mapping[str, Tensor]) -> Tensor
 def _inputs(plain: PreTrainedModel, batch: Mapping[str, Tensor]) -> tuple[dict[str, Any], Tensor, Tensor]:
     """What the model is called with; rows, and places among the last states, of what predicts the labels."""
     segments_BT, samples_BT = batch["segments"], batch["samples"]
-    if int(segments_BT.max()) > 1 or int(samples_BT.max()) > 0:
-        mask = explicit_mask(plain, segments_seen(segments_BT, samples_BT))
+    both_ways = reads_both_ways(plain)
+    if both_ways or int(segments_BT.max()) > 1 or int(samples_BT.max()) > 0:
+        mask = explicit_mask(plain, segments_seen(segments_BT, samples_BT, both_ways=both_ways))
     else:
         mask = (segments_BT != PADDING).long()
     kept = int(batch["sources"].max())
