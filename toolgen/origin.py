@@ -31,12 +31,16 @@ from toolgen.vocabulary import extend
 class OriginConfig(Section):
     """What a run starts from."""
 
-    model: str = Field("embedded", description="'embedded', a Hugging Face causal LM, or a stage's checkpoint.")
+    model: str = Field(
+        "embedded", description="'embedded', a Hugging Face causal LM, encoder:NAME, or a stage's checkpoint."
+    )
     tools: Path | None = Field(None, description="Catalogue; needed unless model is a checkpoint.")
     codebook: Path | None = Field(None, description="From `toolgen index`; needed unless model is a checkpoint.")
     prompt: PromptStyle = "plain"
-    prompt_attention: PromptAttention = Field(
-        "causal", description="What a prompt's tokens see: causal, those before; full, each other, as in an encoder."
+    prompt_attention: PromptAttention | None = Field(
+        None,
+        description="What a prompt's tokens see: causal, those before; full, each other, as in an encoder. null: what "
+        "the base's configuration says, else causal.",
     )
     prior: Prior = Prior()
     input_prior: Prior | None = Field(None, description="For input rows of untied models; None: as prior.")
@@ -93,8 +97,9 @@ def _made_once(
 def _extend(config: OriginConfig) -> tuple[PreTrainedModel, Artefacts]:
     catalog, codebook = _tools(config)
     base = load_base(config.model)
-    # Before the rows, which may be states of documents.
-    set_prompt_attention(base.model, config.prompt_attention)
+    if config.prompt_attention is not None:
+        # Before the rows, which may be states of documents.
+        set_prompt_attention(base.model, config.prompt_attention)
     extended = extend(base.model, base.tokenizer, codebook)
     # Hidden states of thousands of documents are a matter of seconds or of days, depending on the device.
     extended.model.to(distributed.device())  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from transformers.trainer_utils import TrainOutput
 from toolgen import distributed
 from toolgen.abilities import Perplexity, TextWindows, perplexity, text_windows
 from toolgen.attention import check_side_by_side, reads_both_ways
-from toolgen.base import EMBEDDED
+from toolgen.base import has_language
 from toolgen.cached import cache_states
 from toolgen.checkpoint import Artefacts, publish
 from toolgen.config import Section, describe_keys, load_config
@@ -317,7 +317,7 @@ class _Abilities:
 
     def __init__(self, config: StageConfig, artefacts: Artefacts, entry: dict[str, Any]) -> None:
         # The embedded base is an encoder read as a decoder: it has no language to lose.
-        self._config = config.abilities if artefacts.base != EMBEDDED else None
+        self._config = config.abilities if has_language(artefacts.base) else None
         self._artefacts = artefacts
         self._entry = entry
         self._corpus: Corpus | None = None
