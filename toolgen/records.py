@@ -74,7 +74,13 @@ def _shuffled(query: Query) -> tuple[str, ...]:
 
 
 def linearize(
-    records: Sequence[Record], renderer: PromptRenderer, codes: TokenCodes, max_length: int, batch: int = 4096
+    records: Sequence[Record],
+    renderer: PromptRenderer,
+    codes: TokenCodes,
+    max_length: int,
+    *,
+    stops: bool = True,
+    batch: int = 4096,
 ) -> "Dataset":
     """Turn records into a data set with the columns ``prompt`` (token ids), ``answers`` (token ids of each) and
     ``length`` (of all together).
@@ -87,6 +93,8 @@ def linearize(
         renderer: Makes the prompts; the same one serves inference.
         codes: Token ids of every tool.
         max_length: Tokens of prompt and longest answer; a longer text loses its end, never the frame or an answer.
+        stops: An end symbol follows codes of one token too, so that a model learns to stop. False: a single tool's
+            code stays as it is.
         batch: Texts tokenised at once.
 
     Raises:
@@ -97,7 +105,8 @@ def linearize(
 
     sequences = dict(zip(codes.tool_ids, codes.sequences, strict=True))
     answers = [
-        [_closed([sequences[tool] for tool in answer], codes.end_id) for answer in record.answers] for record in records
+        [_closed([sequences[tool] for tool in answer], codes.end_id, stops) for answer in record.answers]
+        for record in records
     ]
     longest_of = [max(map(len, those)) for those in answers]
     longest = max(longest_of)
@@ -122,7 +131,13 @@ def linearize(
 
 
 def kept_examples(
-    records: Sequence[Record], renderer: PromptRenderer, codes: TokenCodes, max_length: int, folder: Path
+    records: Sequence[Record],
+    renderer: PromptRenderer,
+    codes: TokenCodes,
+    max_length: int,
+    folder: Path,
+    *,
+    stops: bool = True,
 ) -> "Dataset":
     """``linearize``, but what was made of the same records by the same tokenizer before is taken from the disk.
 
@@ -135,17 +150,18 @@ def kept_examples(
         codes: Token ids of every tool.
         max_length: Tokens of prompt and longest answer.
         folder: Where data sets are kept; may be deleted at any time.
+        stops: As for ``linearize``.
     """
     from datasets import load_from_disk
 
     if len(records) < FEWEST_KEPT:
-        return linearize(records, renderer, codes, max_length)
+        return linearize(records, renderer, codes, max_length, stops=stops)
     made_of: list[Any] = [_KEPT_FORMAT, version("datasets"), max_length, renderer.opening_ids, renderer.closing_ids]
-    made_of += [renderer.tokenizer.backend_tokenizer.to_str(), codes.tool_ids, codes.sequences, codes.end_id]
+    made_of += [renderer.tokenizer.backend_tokenizer.to_str(), codes.tool_ids, codes.sequences, codes.end_id, stops]
     made_of += [[record.text, record.answers] for record in records]
     path = folder / f"examples-{fingerprint(made_of)}"
     if not path.exists():
-        examples = linearize(records, renderer, codes, max_length)
+        examples = linearize(records, renderer, codes, max_length, stops=stops)
         unfinished = path.with_name(f"{path.name}.{os.getpid()}")
         try:
             examples.save_to_disk(unfinished)
@@ -158,7 +174,7 @@ def kept_examples(
     return cast("Dataset", load_from_disk(path))
 
 
-def _closed(sequences: Sequence[tuple[int, ...]], end_id: int) -> list[int]:
+def _closed(sequences: Sequence[tuple[int, ...]], end_id: int, stops: bool) -> list[int]:
     together = [token for sequence in sequences for token in sequence]
-    closed = len(sequences) == 1 and together[-1] == end_id
+    closed = len(sequences) == 1 and (together[-1] == end_id or not stops)
     return together if closed else [*together, end_id]

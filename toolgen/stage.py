@@ -24,7 +24,7 @@ from transformers.trainer_utils import TrainOutput
 from toolgen import distributed
 from toolgen.abilities import Perplexity, TextWindows, perplexity, text_windows
 from toolgen.attention import check_side_by_side, reads_both_ways
-from toolgen.base import has_language
+from toolgen.base import has_language, is_encoder
 from toolgen.cached import cache_states
 from toolgen.checkpoint import Artefacts, publish
 from toolgen.config import Section, describe_keys, load_config
@@ -264,7 +264,9 @@ def _trainer(
     pad_id = artefacts.tokenizer.pad_token_id
     queries = data.queries
     collator = CodeCollator(codes.end_id if pad_id is None else pad_id, config.training.row_tokens)
-    examples: Any = kept_examples(data.records, renderer, codes, longest, cache_folder())
+    # An encoder writes nothing freely that would have to be stopped.
+    stops = not is_encoder(artefacts.base)
+    examples: Any = kept_examples(data.records, renderer, codes, longest, cache_folder(), stops=stops)
     lengths = examples["length"][:]
     if config.replay is not None and data.text is not None:
         count = windows_a_step(config.replay, division.batch)
@@ -294,7 +296,7 @@ def _trainer(
         text_lengths=[len(window) for window in data.text.windows] if data.text is not None else (),
         resumed=resumed,
         train_dataset=examples,
-        eval_dataset=linearize(retrieval_records(queries), renderer, codes, longest) if queries else None,
+        eval_dataset=linearize(retrieval_records(queries), renderer, codes, longest, stops=stops) if queries else None,
         data_collator=collator,
         optimizer_cls_and_kwargs=(
             torch.optim.AdamW,

@@ -14,6 +14,9 @@ from toolgen.codebook import Codebook, TokenCodes
 from toolgen.symbols import extend_tokenizer
 from toolgen.tokenizer import bind_codebook, end_token_id
 
+SILENCE = -30.0
+"""Bias of a token that is never meant, in nats: below what products with states reach, within bfloat16."""
+
 
 @dataclass(frozen=True)
 class ExtendedVocabulary:
@@ -75,6 +78,24 @@ def extend_model(model: PreTrainedModel, first_id: int, count: int) -> None:
     if bias is not None:
         with torch.no_grad():
             bias[old_rows:] = bias[:old_rows].mean()
+
+
+def silence_words(model: PreTrainedModel, codes: TokenCodes) -> None:
+    """Take tokens that no code holds out of the running, in place, by the head's bias.
+
+    For encoders, which have no words to say: else the first thing that such a model learned would be to say none of
+    the 30,000, at the price of what it knows.
+
+    Args:
+        model: Extended; its head has a bias.
+        codes: Its codes.
+    """
+    bias = model.get_output_embeddings().bias
+    spoken = torch.tensor(sorted({codes.end_id, *(token for code in codes.sequences for token in code)}))
+    silent = torch.ones(len(bias), dtype=torch.bool)
+    silent[spoken] = False
+    with torch.no_grad():
+        bias[silent] = SILENCE
 
 
 def is_tied(model: PreTrainedModel) -> bool:
