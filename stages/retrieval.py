@@ -17,6 +17,7 @@ from toolgen.config import Section
 from toolgen.errors import InputError
 from toolgen.queries import read_queries
 from toolgen.records import MultiGold, Record, retrieval_records
+from toolgen.rivals import Rivals
 from toolgen.stage import StageConfig, StageResult, run_stage, stage_main
 from toolgen.synthesis import Scope, joined_queries, joined_within, style_weights, synthetic_records
 from toolgen.tools import ToolCatalog
@@ -57,6 +58,11 @@ class RetrievalConfig(PairsConfig, StageConfig):
     multi_gold: MultiGold = Field(
         "rows", description="Several gold tools: a row for each, or one row with their codes in sequence."
     )
+    spare_unlabelled: bool = Field(
+        False,
+        description="Tools that no labelled query wants do not compete with those that one wants: nobody said that "
+        "they were wrong. For catalogues of which few tools have labelled queries.",
+    )
 
 
 def pairs(catalog: ToolCatalog, config: PairsConfig, seed: int, multi_gold: MultiGold = "rows") -> list[Record]:
@@ -95,10 +101,27 @@ def records(artefacts: Artefacts, config: RetrievalConfig) -> Sequence[Record]:
     return pairs(artefacts.catalog, config, config.training.seed, config.multi_gold)
 
 
+def rivals(artefacts: Artefacts, config: RetrievalConfig) -> Rivals | None:
+    """Whom the answers compete with; None: with every token.
+
+    Raises:
+        InputError: Tools are to be spared, and there are no labelled queries, or states are cached.
+    """
+    if not config.spare_unlabelled:
+        return None
+    if config.queries is None or config.training.plan.cached_states:
+        raise InputError(
+            "spare_unlabelled needs labelled queries (queries.path), and the model itself at every step: not "
+            "training.plan.cached_states. Leave it out, or change these."
+        )
+    queries = read_queries(config.queries.path, artefacts.catalog, config.queries.split)
+    return Rivals(artefacts.codes, {tool for query in queries for tool in query.tools})
+
+
 def run(config: RetrievalConfig) -> StageResult:
     """Run stage 2."""
-    return run_stage("retrieval", config, records)
+    return run_stage("retrieval", config, records, rivals)
 
 
 if __name__ == "__main__":
-    stage_main("retrieval", RetrievalConfig, records, __doc__ or "")
+    stage_main("retrieval", RetrievalConfig, records, __doc__ or "", find_rivals=rivals)

@@ -1,6 +1,5 @@
 """A sentence encoder with tools in its vocabulary: what it knows before any training, and what it never says."""
 
-
 import pytest
 
 from toolgen.base import load_tokenizer

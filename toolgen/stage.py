@@ -41,6 +41,7 @@ from toolgen.queries import Query, read_queries
 from toolgen.records import Record, kept_examples, linearize, retrieval_records
 from toolgen.replay import ReplayConfig, check_replay, windows_a_step, with_text
 from toolgen.resumption import checkpoints, step_of
+from toolgen.rivals import Rivals
 from toolgen.terminal import USER_ERRORS, err, progress_bar, report_error
 from toolgen.tools import ToolCatalog
 from toolgen.tracking import TrackingConfig, tracked
@@ -105,6 +106,7 @@ class StageConfig(OriginConfig):
 
 Config = TypeVar("Config", bound=StageConfig)
 MakeRecords = Callable[[Artefacts, Config], Sequence[Record]]
+FindRivals = Callable[[Artefacts, Config], Rivals | None]
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,16 @@ class StageResult:
     report: Mapping[str, Any]
 
 
-def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> StageResult:
+def run_stage(
+    name: str, config: Config, make_records: MakeRecords[Config], find_rivals: FindRivals[Config] | None = None
+) -> StageResult:
     """Run a stage: load or extend the model, make records, train, evaluate, save.
 
     Args:
         name: The stage, for reports and trackers.
         config: Its configuration.
         make_records: Training pairs of this stage for the tools of the run.
+        find_rivals: Which tokens its answers compete with; None: all.
 
     Raises:
         InputError: Something in the configuration or in the data is unusable.
@@ -181,6 +186,7 @@ def run_stage(name: str, config: Config, make_records: MakeRecords[Config]) -> S
         abilities = _Abilities(config, artefacts, entry)
         trainer, interrupt = _trainer(config, arguments, division, model, artefacts, data, resumed)
         trainer.look = abilities.before
+        trainer.rivals = find_rivals(artefacts, config) if find_rivals is not None else None
         try:
             outcome = _fit(trainer, config, division)
         finally:
@@ -467,6 +473,7 @@ def stage_main(
     make_records: MakeRecords[Config],
     description: str,
     argv: Sequence[str] | None = None,
+    find_rivals: FindRivals[Config] | None = None,
 ) -> None:
     """Command line of a stage: ``--config FILE key=value ...``, under plain python and the deepspeed launcher alike."""
     parser = argparse.ArgumentParser(
@@ -479,7 +486,7 @@ def stage_main(
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # The deepspeed launcher passes it.
     arguments = parser.parse_intermixed_args(argv)
     try:
-        result = run_stage(name, load_config(kind, arguments.config, arguments.overrides), make_records)
+        result = run_stage(name, load_config(kind, arguments.config, arguments.overrides), make_records, find_rivals)
     except USER_ERRORS as error:
         if distributed.is_main():
             report_error(error)

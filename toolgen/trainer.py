@@ -31,8 +31,9 @@ from toolgen.order import Division, SampleStream, StepBatches
 from toolgen.plans import plain_weights
 from toolgen.replay import ReplayConfig, mixed_loss, windows_a_step, without_adapters
 from toolgen.resumption import Position, StateReader, StateWriter, checkpoint_name, checkpoints, own_part, step_of
+from toolgen.rivals import Rivals
 from toolgen.terminal import err
-from toolgen.training import answer_logits, code_loss
+from toolgen.training import IGNORED, answer_logits, code_loss
 from toolgen.vocabulary import output_weight
 
 KEPT_CHECKPOINTS = 2
@@ -57,6 +58,7 @@ class CodeTrainer(Trainer):
         replay: How general text counts; None: there is none.
         text_lengths: Tokens of each window of text; they follow the examples in the data set.
         resumed: Checkpoint that training goes on from; None: from the start.
+        rivals: Which tokens an answer competes with; None: all.
         best: Keeps the model that ranks best; None: only the last one counts.
         save_failure: Why the last attempt to save a checkpoint failed; None: it did not.
     """
@@ -82,6 +84,7 @@ class CodeTrainer(Trainer):
         self.replay = replay
         self.text_lengths = text_lengths
         self.resumed = resumed
+        self.rivals: Rivals | None = None
         self.best: BestModel | None = None
         self.save_failure: str | None = None
         self._answer_loss: Tensor | float = 0.0
@@ -104,6 +107,9 @@ class CodeTrainer(Trainer):
             self._answer_loss += mixed.answers.detach()
             return mixed.whole
         logits_nV = answer_logits(model, plain, inputs)
+        if self.rivals is not None and model.training:
+            labels_BL = inputs["labels"]
+            logits_nV = self.rivals.logits(logits_nV, labels_BL[labels_BL != IGNORED])
         # The count is of all processes while gradients are averaged over them.
         summed = num_items_in_batch is not None and self.args.average_tokens_across_devices
         factor = self.accelerator.num_processes if summed else 1
