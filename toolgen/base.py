@@ -251,7 +251,7 @@ def _start_pooling(layer: torch.nn.Module) -> None:
     what is left: h + 8 mean(h). The feed-forward part adds nothing yet. Queries and inner weights start at random, for
     beside zeros on both sides neither would ever learn.
     """
-    attention: Any = layer.attention  # type: ignore[union-attr]
+    attention: Any = layer.attention
     inner: Any = layer.intermediate
     outer: Any = layer.output
     generator = torch.Generator().manual_seed(0)
