@@ -20,9 +20,9 @@ import toolgen
 from toolgen.benchmarks.baselines import check_baselines
 from toolgen.benchmarks.cell import KEPT_ANSWERS, Answer, CellResult, Comparison
 from toolgen.benchmarks.evaluation import answer, figures_of, latencies_of, spread
-from toolgen.benchmarks.grid import Cell, CompareConfig, Material, further_cells, grid_cells, stages_of
+from toolgen.benchmarks.grid import TRAINED, Cell, CompareConfig, Material, further_cells, grid_cells, stages_of
 from toolgen.benchmarks.material import Splits, codebooks, read_splits, write_material
-from toolgen.benchmarks.methods import ENCODERS, Method, baselines, encoder_config, generative
+from toolgen.benchmarks.methods import ENCODERS, Method, baselines, encoder_config, generative, trained_encoder
 from toolgen.benchmarks.recipe import Variant
 from toolgen.benchmarks.report import write_report
 from toolgen.benchmarks.results import (
@@ -82,7 +82,9 @@ def _train_all(config: CompareConfig, splits: Splits, material: Material, cells:
     codes = codebooks(config, splits.catalog, material, variants)
 
     def trained(cell: Cell) -> Trained:
-        return train(cell, stages_of(cell, config, material), codes[cell.variant.name], config.launch)
+        base = trained_encoder(cell.seed, config, material).report if config.recipe.model == TRAINED else None
+        done = train(cell, stages_of(cell, config, material), codes[cell.variant.name], config.launch)
+        return replace(done, base=base)
 
     done = [trained(cell) for cell in cells]
     best = max(done, key=lambda each: each.validation)

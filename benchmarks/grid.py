@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from toolgen.base import EMBEDDED, ENCODER
 from toolgen.benchmarks.recipe import Recipe, Variant, parsed_stage
 from toolgen.config import Section
 from toolgen.errors import InputError
@@ -23,6 +24,9 @@ from toolgen.splits import NEAR
 from toolgen.stages.memorization import MemorizationConfig
 from toolgen.stages.retrieval import RetrievalConfig
 from toolgen.tracking import TrackingConfig
+
+TRAINED = f"{ENCODER}trained"
+"""Base model of a recipe: the encoder that is trained as a baseline, under the cell's own seed."""
 
 Ablation = Literal["no memorization", "no retrieval training", "no constraint"]
 
@@ -142,6 +146,23 @@ def further_cells(grid: GridConfig, best: Cell) -> list[Cell]:
     ]
 
 
+def encoder_folder(config: CompareConfig, seed: int) -> Path:
+    """Where the trained baseline of a seed lies."""
+    return config.folder / "cells" / "bi-encoder" / f"seed-{seed}"
+
+
+def base_of(config: CompareConfig, seed: int) -> str:
+    """The base model of the cells of a seed."""
+    model = config.recipe.model
+    return f"{ENCODER}{encoder_folder(config, seed) / 'final'}" if model == TRAINED else model
+
+
+def tokenizer_of(config: CompareConfig) -> str:
+    """A base model with the tokenizer of all cells, which is there before anything is trained."""
+    model = config.recipe.model
+    return f"{ENCODER}{config.recipe.bi_encoder.get('model', EMBEDDED)}" if model == TRAINED else model
+
+
 @dataclass(frozen=True)
 class Material:
     """Files that all cells are trained from.
@@ -171,7 +192,7 @@ def stages_of(cell: Cell, config: CompareConfig, material: Material) -> list[Mem
     watched = {"queries": material.queries, "split": data.validation, "most": config.recipe.validated}
     common: dict[str, Any] = {"resume": True, "validation": watched, "tracking": {"mode": "disabled"}}
     origin: dict[str, Any] = {
-        "model": config.recipe.model,
+        "model": base_of(config, cell.seed),
         "tools": material.tools,
         "codebook": material.codebook(cell.variant),
     }

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from toolgen.benchmarks.evaluation import spread
-from toolgen.benchmarks.grid import CompareConfig, DataConfig, Material
+from toolgen.benchmarks.grid import CompareConfig, DataConfig, Material, tokenizer_of
 from toolgen.benchmarks.recipe import Variant, index_variant
 from toolgen.codebook import Codebook, CodebookStatistics
 from toolgen.errors import InputError
@@ -136,7 +136,7 @@ def codebooks(
     found = {}
     for variant in variants:
         with progress_bar(f"Index {variant.name}") as progress:
-            indexed = index_variant(variant, catalog, config.recipe.model, progress)
+            indexed = index_variant(variant, catalog, tokenizer_of(config), progress)
         path = material.codebook(variant)
         if path.is_file() and Codebook.load(path).fingerprint != indexed.book.fingerprint:
             raise InputError(

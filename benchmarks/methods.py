@@ -11,12 +11,13 @@ from toolgen.benchmarks.baselines import make_baseline
 from toolgen.benchmarks.bi_encoder import BiEncoderConfig
 from toolgen.benchmarks.cell import CellResult, Comparison, CurvePoint
 from toolgen.benchmarks.dense import DenseRetriever, Index
-from toolgen.benchmarks.grid import CompareConfig, Material
+from toolgen.benchmarks.grid import CompareConfig, Material, encoder_folder
 from toolgen.benchmarks.material import Splits
 from toolgen.benchmarks.recipe import parsed_stage
 from toolgen.benchmarks.trained import Trained
 from toolgen.files import fingerprint
 from toolgen.retriever import Retriever
+from toolgen.stage import StageResult
 from toolgen.stages.retrieval import PairsConfig
 from toolgen.terminal import err
 
@@ -97,9 +98,7 @@ def _encoder(
     name: str, seed: int, config: CompareConfig, splits: Splits, material: Material, comparison: Comparison
 ) -> Method:
     told = encoder_config(seed, config, material)
-    if not (told.output / "report.json").is_file():
-        err.print(f"bi-encoder, seed {seed}", style="bold", markup=False)
-    done = bi_encoder.run(told)
+    done = trained_encoder(seed, config, material)
 
     def load() -> Retriever:
         with err.status(f"Building {name}"):
@@ -119,6 +118,18 @@ def _encoder(
     return Method(blank, load)
 
 
+def trained_encoder(seed: int, config: CompareConfig, material: Material) -> StageResult:
+    """Train the bi-encoder of a seed, or take it from an earlier run.
+
+    Raises:
+        InputError: The folder holds a run with other settings.
+    """
+    told = encoder_config(seed, config, material)
+    if not (told.output / "report.json").is_file():
+        err.print(f"bi-encoder, seed {seed}", style="bold", markup=False)
+    return bi_encoder.run(told)
+
+
 def encoder_config(seed: int, config: CompareConfig, material: Material) -> BiEncoderConfig:
     """What the bi-encoder is told: the pairs of retrieval training, and its own keys of the recipe.
 
@@ -132,7 +143,7 @@ def encoder_config(seed: int, config: CompareConfig, material: Material) -> BiEn
         "queries": {"path": material.queries, "split": data.train},
         "tools": material.tools,
         "validation": {"queries": material.queries, "split": data.validation, "most": recipe.validated},
-        "output": config.folder / "cells" / "bi-encoder" / f"seed-{seed}",
+        "output": encoder_folder(config, seed),
         "tracking": {"mode": "disabled"},
     }
     return parsed_stage(BiEncoderConfig, "bi_encoder", recipe.bi_encoder, given, {"seed": seed})

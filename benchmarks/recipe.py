@@ -26,7 +26,9 @@ from toolgen.tools import ToolCatalog
 class Recipe(Section):
     """How every scheme is trained; see configs/datasets/labelled.yaml."""
 
-    model: str = Field("embedded", description="Base model.")
+    model: str = Field(
+        "embedded", description="Base model; in a comparison also encoder:trained, the encoder of its trained baseline."
+    )
     memorization: dict[str, Any] = Field({}, description="Keys of stages/memorization.py.")
     retrieval: dict[str, Any] = Field({}, description="Keys of stages/retrieval.py.")
     bi_encoder: dict[str, Any] = Field({}, description="Keys of benchmarks/bi_encoder.py, beside the pairs.")

@@ -36,6 +36,7 @@ class Trained:
         stages: What its stages were told.
         reports: What they reported, in the same order.
         checkpoint: Of the last one.
+        base: What was reported of the encoder that they start from, where that was trained too.
     """
 
     cell: Cell
@@ -43,16 +44,21 @@ class Trained:
     stages: Stages
     reports: tuple[Mapping[str, Any], ...]
     checkpoint: Path
+    base: Mapping[str, Any] | None = None
 
     @property
     def minutes(self) -> float:
-        """Of training, all stages together."""
-        return sum(report["seconds_training"] for report in self.reports) / 60
+        """Of training, all stages and the base's own together."""
+        return sum(report["seconds_training"] for report in self._all) / 60
 
     @property
     def steps(self) -> int:
         """Likewise."""
-        return sum(report["steps"] for report in self.reports)
+        return sum(report["steps"] for report in self._all)
+
+    @property
+    def _all(self) -> tuple[Mapping[str, Any], ...]:
+        return self.reports if self.base is None else (self.base, *self.reports)
 
     @property
     def validation(self) -> float:
@@ -73,7 +79,6 @@ class Trained:
                 loss, ndcg = entry.get("loss"), entry.get("eval_ndcg@5")
                 if loss is not None or ndcg is not None:
                     points.append(CurvePoint(name, entry["step"], loss, ndcg))
-            points.append(CurvePoint(name, report["steps"], None, report["validation"]["ndcg@5"]))
         return tuple(points)
 
     def retriever(self) -> Retriever:

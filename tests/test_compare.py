@@ -139,6 +139,18 @@ def test_cells_are_tracked_where_nothing_is_timed(folder: Path, tiny_base: Path,
     assert len(list((tmp_path / "tiny/tracking").glob("*/wandb/offline-run-*/*.wandb"))) == 2
 
 
+def test_cells_may_start_from_the_encoder_that_is_the_baseline(folder: Path, tiny_base: Path, tmp_path: Path) -> None:
+    recipe = {**settings(folder, tiny_base)["recipe"], "model": "encoder:trained"}
+    grid = {"schemes": ["atomic"], "seeds": [3, 4]}
+    few = {"grid": grid, "baselines": ["bi-encoder"], "latency_queries": 0, "output": tmp_path}
+    rows = compare(config_of(folder, tiny_base, recipe=recipe, **few))
+    minutes = {(row["method"], row["seed"]): row["minutes"] for row in rows}
+    for seed in (3, 4):
+        report = read_json(tmp_path / f"tiny/cells/atomic/seed-{seed}/memorization/report.json")
+        assert report["config"]["model"] == f"encoder:{tmp_path}/tiny/cells/bi-encoder/seed-{seed}/final"
+        assert minutes["atomic", seed] > minutes["bi-encoder", seed], "the encoder's training counts"
+
+
 def test_what_is_finished_is_neither_trained_nor_measured_again(
     rows: list[dict[str, Any]], folder: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
