@@ -1,8 +1,8 @@
 """Which tokens an answer competes with in training. Knows codes and logits; no queries, no models.
 
 Where only some tools have labelled queries, the softmax of such a query pushes every other tool away from whatever the
-labelled ones look like, though nobody ever said that the others were wrong; they are then hardly found for queries of
-that kind (the bias towards seen classes of generalised zero-shot learning, arXiv 1605.04253). Sparing them leaves
+labelled ones look like, though nobody ever said that the others were wrong (the bias towards seen classes of
+generalised zero-shot learning, arXiv 1605.04253; how much it matters is in docs/comparison.md). Sparing them leaves
 labelled tools to compete with each other, and all others to learn from their own documents and synthetic queries.
 
 Legend: ``n`` labels, ``V`` vocabulary.

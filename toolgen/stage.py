@@ -201,7 +201,8 @@ def run_stage(
         figures: Mapping[str, Any] = trainer.evaluate() if queries else {}
         last = trainer.state.global_step
         best = trainer.best.found() if trainer.best is not None else None
-        if best is not None and best.step != last:
+        kept_step = last if best is None else best.step
+        if best is not None and kept_step != last:
             figures, earlier = best.figures, best.folder
             distributed.on_main(lambda: publish(final, lambda to: _copy(earlier, to)))
         report: dict[str, Any] = {
@@ -209,7 +210,7 @@ def run_stage(
             "tools": len(artefacts.catalog),
             "records": len(records),
             "steps": last,
-            "kept_step": last if best is None else best.step,
+            "kept_step": kept_step,
             "train_loss": outcome.training_loss,
             "validation": {
                 key.removeprefix("eval_"): value for key, value in figures.items() if key.startswith("eval_")
@@ -217,9 +218,7 @@ def run_stage(
             # Losses, rates and evaluations along the way, each with its step.
             "log": trainer.state.log_history,
             # What is in memory is the last step's model.
-            PERPLEXITY: abilities.after(trainer.accelerator.unwrap_model(trainer.model))
-            if best is None or best.step == last
-            else None,
+            PERPLEXITY: abilities.after(trainer.accelerator.unwrap_model(trainer.model)) if kept_step == last else None,
             "seconds": time.perf_counter() - started,
             "seconds_training": outcome.metrics["train_runtime"],
             # Of this process, since it began.
