@@ -27,6 +27,9 @@ from toolgen.tools import ToolCatalog
 RIVAL, WANTED, LEFT_OUT = 0, 1, -1
 """What a document of the batch is to a query: to be ranked low, to be ranked high, not looked at."""
 
+_LIKE_LENGTHS = 16
+"""Texts of about one length that a CPU embeds together."""
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
@@ -138,6 +141,28 @@ def ranking_loss(queries_BD: Tensor, documents_UD: Tensor, labels_BU: Tensor, sc
         return losses_BU[labels_BU == WANTED].mean()
 
 
+def embed_by_length(model: SentenceTransformer, features: Mapping[str, Any]) -> Tensor:
+    """Embeddings ``[B, D]`` of padded texts, in the order given.
+
+    On a CPU texts of like length go through the model together, each group without the padding that only longer ones
+    need: of a catalogue's documents, a batch is more than half padding.
+    """
+    real_BT = features["attention_mask"].bool()
+    if real_BT.device.type != "cpu":
+        whole: Tensor = model(dict(features))["sentence_embedding"]
+        return whole
+    order_B = real_BT.sum(1).argsort(stable=True)
+    parts = []
+    for rows in order_B.split(_LIKE_LENGTHS):
+        needed_T = real_BT[rows].any(0)
+        part = {
+            key: value[rows][:, needed_T] if torch.is_tensor(value) and value.shape == real_BT.shape else value
+            for key, value in features.items()
+        }
+        parts.append(model(part)["sentence_embedding"])
+    return torch.cat(parts)[order_B.argsort()]
+
+
 class RankingLoss(CachedLossMixin, torch.nn.Module):
     """``ranking_loss`` of a batch of ``PairCollator``, as sentence-transformers' trainer calls it."""
 
@@ -164,7 +189,7 @@ class RankingLoss(CachedLossMixin, torch.nn.Module):
         if self.micro is not None:
             cached: Tensor = self.forward_cached(features, labels)
             return cached
-        queries_BD, documents_UD = (self.model(each)["sentence_embedding"] for each in features)
+        queries_BD, documents_UD = (embed_by_length(self.model, each) for each in features)
         return ranking_loss(queries_BD, documents_UD, labels, self.scale)
 
     def calculate_loss(

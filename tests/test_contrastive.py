@@ -20,6 +20,7 @@ from toolgen.benchmarks.contrastive import (
     Example,
     PairCollator,
     RankingLoss,
+    embed_by_length,
     examples_of,
     ranking_loss,
     right_documents,
@@ -171,3 +172,16 @@ def test_queries_and_documents_get_the_prompts_that_they_are_embedded_with(tmp_p
     with torch.no_grad():
         trained = F.normalize(prompted(features(batch)[0])["sentence_embedding"], dim=1)
     torch.testing.assert_close(trained, torch.tensor(prompted.encode_query(["dinner"], normalize_embeddings=True)))
+
+
+def test_texts_of_like_length_are_embedded_together_and_come_back_in_order(encoder: SentenceTransformer) -> None:
+    texts = ["word " * (1 + number * 7 % 23) for number in range(40)]
+    batch = encoder.preprocess(texts)
+    widths: list[int] = []
+    hook = encoder.register_forward_pre_hook(lambda _module, given: widths.append(given[0]["input_ids"].shape[1]))
+    try:
+        ours = embed_by_length(encoder, batch)
+    finally:
+        hook.remove()
+    assert widths == sorted(widths) and widths[0] < widths[-1]
+    torch.testing.assert_close(ours, encoder(dict(batch))["sentence_embedding"])

@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from tiny_models import MODELS, tiny_model
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from toolgen.training import IGNORED, CodeCollator, TrainingConfig, _pack, answer_logits, code_loss, parameter_groups
+from toolgen.training import (
+    IGNORED,
+    CodeCollator,
+    TrainingConfig,
+    _pack,
+    answer_logits,
+    code_loss,
+    parameter_groups,
+    uses_bf16,
+)
 
 EXAMPLES: list[dict[str, Any]] = [
     {"prompt": [5, 6, 7], "answers": [[20, 1]]},
@@ -139,3 +148,22 @@ def test_accumulation_changes_no_loss(files: dict[str, Path], tiny_base: Path, t
         )
         losses.append(run(config).report["train_loss"])
     assert losses == pytest.approx([losses[0]] * 3, rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("cpu", "expected"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True, "cpu_name": "Intel Xeon"}, True),
+        ({"avx512_bf16": True, "cpu_name": "Intel Xeon"}, False),
+        ({"avx512_bf16": True, "cpu_name": "AMD EPYC"}, True),
+        ({"avx2": True, "cpu_name": "AMD EPYC"}, False),
+        ({}, False),
+    ],
+)
+def test_bf16_is_chosen_where_it_is_faster(
+    cpu: dict[str, object], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: cpu)
+    assert uses_bf16("auto") is expected
+    assert uses_bf16("bf16") and not uses_bf16("fp32")

@@ -69,7 +69,7 @@ class TextEmbedder:
             encoder: ``"embedded"``, or any sentence-transformers model by folder or name; a name may be downloaded.
             document_tokens: Cut documents to this many tokens, markers included; None: only the encoder's own limit
                 cuts.
-            precision: Of matrix products; ``auto`` is bf16 where the hardware multiplies it natively.
+            precision: Of matrix products; ``auto`` is bf16 where the hardware multiplies it faster than fp32.
             device: Such as ``"cpu"`` or ``"cuda:0"``; by default sentence-transformers chooses.
             cache: Folder to keep embeddings in; by default ``cache_folder()``.
             progress: Told how many distinct documents are embedded; not called when they are found on disk.

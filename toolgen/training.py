@@ -339,9 +339,14 @@ def parameter_groups(model: PreTrainedModel, config: TrainingConfig) -> list[dic
 
 
 def uses_bf16(precision: str) -> bool:
-    """Whether to compute in bf16: as told, or when the hardware multiplies bf16 matrices natively."""
+    """Whether to compute in bf16: as told, or when the hardware multiplies bf16 matrices faster than fp32 ones.
+
+    Among CPUs those with AMX do, and AMD's with AVX-512. Intel's AVX-512 multiplies as many of the one as of the other
+    in a cycle, and what is converted comes on top: 72 GFLOP/s against 125 on a core of a Xeon.
+    """
     if precision != "auto":
         return precision == "bf16"
     if torch.cuda.is_available():
         return torch.cuda.is_bf16_supported()
-    return bool({"amx_bf16", "avx512_bf16"} & {name for name, has in torch.cpu.get_capabilities().items() if has})
+    cpu = torch.cpu.get_capabilities()
+    return bool(cpu.get("amx_bf16") or (cpu.get("avx512_bf16") and "amd" in str(cpu.get("cpu_name")).lower()))
