@@ -8,12 +8,14 @@ Training pairs come from labelled queries, from queries synthesised out of the t
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 from pydantic import Field, field_validator
+from transformers import PreTrainedModel
 
 from toolgen.checkpoint import Artefacts
 from toolgen.config import Section
+from toolgen.document_rows import DocumentRows, DocumentRowsConfig
 from toolgen.errors import InputError
 from toolgen.queries import read_queries
 from toolgen.records import MultiGold, Record, retrieval_records
@@ -21,6 +23,7 @@ from toolgen.rivals import Rivals
 from toolgen.stage import StageConfig, StageResult, run_stage, stage_main
 from toolgen.synthesis import Scope, joined_queries, joined_within, style_weights, synthetic_records
 from toolgen.tools import ToolCatalog
+from toolgen.trainer import CodeTrainer
 
 
 class QueriesConfig(Section):
@@ -62,6 +65,11 @@ class RetrievalConfig(PairsConfig, StageConfig):
         False,
         description="Tools that no labelled query wants do not compete with those that one wants: nobody said that "
         "they were wrong. For catalogues of which few tools have labelled queries.",
+    )
+    document_rows: DocumentRowsConfig | None = Field(
+        None,
+        description="Rows follow what the model makes of their tools' documents, so that queries of some tools teach "
+        "it about all; null: every row is free. For codes of one token.",
     )
 
 
@@ -118,10 +126,33 @@ def rivals(artefacts: Artefacts, config: RetrievalConfig) -> Rivals | None:
     return Rivals(artefacts.codes, {tool for query in queries for tool in query.tools})
 
 
+def document_rows(trainer: CodeTrainer, config: RetrievalConfig) -> DocumentRows | None:
+    """What makes rows follow their documents; None: they are free.
+
+    Raises:
+        InputError: They are to follow, and several processes train, or not all weights do, or codes share tokens.
+    """
+    if config.document_rows is None:
+        return None
+    training = config.training
+    if training.plan.train != "full" or training.deepspeed is not None or trainer.args.world_size > 1:
+        raise InputError(
+            "document_rows makes rows anew out of what the model makes of their documents: it needs a model that "
+            "trains (training.plan.train=full), in one process without DeepSpeed. Change these, or leave it out."
+        )
+    return DocumentRows(cast(PreTrainedModel, trainer.model), trainer.artefacts, config.document_rows)
+
+
+def adjust(trainer: CodeTrainer, config: RetrievalConfig) -> None:
+    """Give the trainer what only this stage trains with."""
+    trainer.rivals = rivals(trainer.artefacts, config)
+    trainer.document_rows = document_rows(trainer, config)
+
+
 def run(config: RetrievalConfig) -> StageResult:
     """Run stage 2."""
-    return run_stage("retrieval", config, records, rivals)
+    return run_stage("retrieval", config, records, adjust)
 
 
 if __name__ == "__main__":
-    stage_main("retrieval", RetrievalConfig, records, __doc__ or "", find_rivals=rivals)
+    stage_main("retrieval", RetrievalConfig, records, __doc__ or "", adjust=adjust)

@@ -4,7 +4,9 @@ import json
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +20,7 @@ from toolgen.errors import InputError
 from toolgen.manifest import verify
 from toolgen.plans import TrainPlan
 from toolgen.resumption import StateWriter, checkpoints
-from toolgen.stage import StageResult
+from toolgen.stage import StageConfig, StageResult
 from toolgen.stages import memorization
 from toolgen.tools import ToolCatalog
 from toolgen.training import TrainingConfig
@@ -39,7 +41,12 @@ class _Interrupt(TrainerCallback):
                 os.kill(os.getpid(), number)
 
 
-def interrupted(monkeypatch: pytest.MonkeyPatch, config: memorization.MemorizationConfig, *signals: int) -> object:
+def interrupted(
+    monkeypatch: pytest.MonkeyPatch,
+    config: StageConfig,
+    *signals: int,
+    run: Callable[[Any], StageResult] = memorization.run,
+) -> object:
     """Run a stage that gets signals during its fifth step; returns its exit code."""
     original = trainer.CodeTrainer.__init__
 
@@ -50,7 +57,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, config: memorization.Memorizati
     with monkeypatch.context() as patched:
         patched.setattr(trainer.CodeTrainer, "__init__", with_interruption)
         with pytest.raises(SystemExit) as stopped:
-            memorization.run(config)
+            run(config)
     return stopped.value.code
 
 

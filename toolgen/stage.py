@@ -41,7 +41,6 @@ from toolgen.queries import Query, read_queries
 from toolgen.records import Record, kept_examples, linearize, retrieval_records
 from toolgen.replay import ReplayConfig, check_replay, windows_a_step, with_text
 from toolgen.resumption import checkpoints, step_of
-from toolgen.rivals import Rivals
 from toolgen.terminal import USER_ERRORS, err, progress_bar, report_error
 from toolgen.tools import ToolCatalog
 from toolgen.tracking import TrackingConfig, tracked
@@ -106,7 +105,7 @@ class StageConfig(OriginConfig):
 
 Config = TypeVar("Config", bound=StageConfig)
 MakeRecords = Callable[[Artefacts, Config], Sequence[Record]]
-FindRivals = Callable[[Artefacts, Config], Rivals | None]
+Adjust = Callable[[CodeTrainer, Config], None]
 
 
 @dataclass(frozen=True)
@@ -123,7 +122,7 @@ class StageResult:
 
 
 def run_stage(
-    name: str, config: Config, make_records: MakeRecords[Config], find_rivals: FindRivals[Config] | None = None
+    name: str, config: Config, make_records: MakeRecords[Config], adjust: Adjust[Config] | None = None
 ) -> StageResult:
     """Run a stage: load or extend the model, make records, train, evaluate, save.
 
@@ -131,7 +130,7 @@ def run_stage(
         name: The stage, for reports and trackers.
         config: Its configuration.
         make_records: Training pairs of this stage for the tools of the run.
-        find_rivals: Which tokens its answers compete with; None: all.
+        adjust: Gives the trainer what only this stage trains with; None: nothing.
 
     Raises:
         InputError: Something in the configuration or in the data is unusable.
@@ -186,8 +185,9 @@ def run_stage(
         abilities = _Abilities(config, artefacts, entry)
         trainer, interrupt = _trainer(config, arguments, division, model, artefacts, data, resumed)
         trainer.look = abilities.before
-        trainer.rivals = find_rivals(artefacts, config) if find_rivals is not None else None
         try:
+            if adjust is not None:
+                adjust(trainer, config)
             outcome = _fit(trainer, config, division)
         finally:
             # A comparison may go on with other runs.
@@ -451,8 +451,9 @@ def _checkpoint_folder(config: StageConfig) -> Path:
 
 def _save(trainer: CodeTrainer, final: Path) -> None:
     """Write the final checkpoint whole or not at all. Every rank takes part; the first one writes."""
-    write = trainer.model_writer()
-    distributed.on_main(lambda: publish(final, write))
+    with trainer.rows_up_to_date():
+        write = trainer.model_writer()
+        distributed.on_main(lambda: publish(final, write))
 
 
 def _stop(config: StageConfig, trainer: CodeTrainer, number: int) -> None:
@@ -472,7 +473,7 @@ def stage_main(
     make_records: MakeRecords[Config],
     description: str,
     argv: Sequence[str] | None = None,
-    find_rivals: FindRivals[Config] | None = None,
+    adjust: Adjust[Config] | None = None,
 ) -> None:
     """Command line of a stage: ``--config FILE key=value ...``, under plain python and the deepspeed launcher alike."""
     parser = argparse.ArgumentParser(
@@ -485,7 +486,7 @@ def stage_main(
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # The deepspeed launcher passes it.
     arguments = parser.parse_intermixed_args(argv)
     try:
-        result = run_stage(name, load_config(kind, arguments.config, arguments.overrides), make_records, find_rivals)
+        result = run_stage(name, load_config(kind, arguments.config, arguments.overrides), make_records, adjust)
     except USER_ERRORS as error:
         if distributed.is_main():
             report_error(error)

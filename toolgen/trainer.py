@@ -8,6 +8,7 @@ same examples.
 import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -24,6 +25,7 @@ from transformers.trainer_utils import EvalLoopOutput
 from toolgen import distributed
 from toolgen.cached import StateDataset, cached_loss, collate_states
 from toolgen.checkpoint import Artefacts, publish, write_model
+from toolgen.document_rows import DocumentRows
 from toolgen.errors import DiskFullError
 from toolgen.files import is_disk_full
 from toolgen.manifest import seal, sync_folder
@@ -33,7 +35,7 @@ from toolgen.replay import ReplayConfig, mixed_loss, windows_a_step, without_ada
 from toolgen.resumption import Position, StateReader, StateWriter, checkpoint_name, checkpoints, own_part, step_of
 from toolgen.rivals import Rivals
 from toolgen.terminal import err
-from toolgen.training import IGNORED, answer_logits, code_loss
+from toolgen.training import IGNORED, answer_logits, answer_states, code_loss
 from toolgen.vocabulary import output_weight
 
 KEPT_CHECKPOINTS = 2
@@ -59,6 +61,7 @@ class CodeTrainer(Trainer):
         text_lengths: Tokens of each window of text; they follow the examples in the data set.
         resumed: Checkpoint that training goes on from; None: from the start.
         rivals: Which tokens an answer competes with; None: all.
+        document_rows: Makes rows follow their documents; None: they are free.
         best: Keeps the model that ranks best; None: only the last one counts.
         save_failure: Why the last attempt to save a checkpoint failed; None: it did not.
     """
@@ -85,6 +88,7 @@ class CodeTrainer(Trainer):
         self.text_lengths = text_lengths
         self.resumed = resumed
         self.rivals: Rivals | None = None
+        self.document_rows: DocumentRows | None = None
         self.best: BestModel | None = None
         self.save_failure: str | None = None
         self._answer_loss: Tensor | float = 0.0
@@ -106,10 +110,13 @@ class CodeTrainer(Trainer):
             mixed = cached_loss(plain, inputs, num_items_in_batch, replay.weight if replay is not None else 0.0)
             self._answer_loss += mixed.answers.detach()
             return mixed.whole
-        logits_nV = answer_logits(model, plain, inputs)
+        labels_n = inputs["labels"][inputs["labels"] != IGNORED]
+        if self.document_rows is not None and model.training:
+            logits_nV = self.document_rows.logits(answer_states(plain, inputs), labels_n)
+        else:
+            logits_nV = answer_logits(model, plain, inputs)
         if self.rivals is not None and model.training:
-            labels_BL = inputs["labels"]
-            logits_nV = self.rivals.logits(logits_nV, labels_BL[labels_BL != IGNORED])
+            logits_nV = self.rivals.logits(logits_nV, labels_n)
         # The count is of all processes while gradients are averaged over them.
         summed = num_items_in_batch is not None and self.args.average_tokens_across_devices
         factor = self.accelerator.num_processes if summed else 1
@@ -168,15 +175,20 @@ class CodeTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Loss on the validation pairs, then ``rank`` on the validation queries."""
-        output = super().evaluation_loop(dataloader, description, True, ignore_keys, metric_key_prefix)
-        assert output.metrics is not None
-        if self.rank is not None:
-            model = self.accelerator.unwrap_model(self.model)
-            was_training = model.training
-            figures = self.rank(model.eval())
-            model.train(was_training)
-            output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
+        with self.rows_up_to_date():
+            output = super().evaluation_loop(dataloader, description, True, ignore_keys, metric_key_prefix)
+            assert output.metrics is not None
+            if self.rank is not None:
+                model = self.accelerator.unwrap_model(self.model)
+                was_training = model.training
+                figures = self.rank(model.eval())
+                model.train(was_training)
+                output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
         return output
+
+    def rows_up_to_date(self) -> AbstractContextManager[None]:
+        """Inside, the model is as it would be if training ended here: whoever searches or publishes it wants that."""
+        return nullcontext() if self.document_rows is None else self.document_rows.up_to_date(self.state.global_step)
 
     def model_writer(self) -> Callable[[Path], None]:
         """Gather the model's weights, and return what writes them with all artefacts into a folder.
@@ -199,6 +211,8 @@ class CodeTrainer(Trainer):
         self.state.log_history = earlier.log_history
         with StateReader(checkpoint) as states:
             distributed.scatter_states(self.model_wrapped, self.optimizer, states.read, step)
+        if self.document_rows is not None:
+            self.document_rows.restore(checkpoint)
         schedule: Any = self.lr_scheduler
         schedule.last_epoch, schedule._step_count = step, step + 1
         for group, base, factor in zip(
@@ -246,6 +260,8 @@ class CodeTrainer(Trainer):
         losses, answers = (tuple(distributed.all_ranks(float(loss))) for loss in (self._tr_loss, self._answer_loss))
         position = Position(losses, answers, self._total_loss_scalar, self._globalstep_last_logged)
         attempt(lambda: position.save(unfinished))
+        if (rows := self.document_rows) is not None:
+            attempt(lambda: rows.save(unfinished))
         attempt(lambda: self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME)))
         attempt(lambda: seal(unfinished))
         attempt(lambda: self._take_in(unfinished))
@@ -338,8 +354,9 @@ class BestModel(TrainerCallback):
         best, newest = self.found(), state.log_history[-1]
         better = best is None or newest[CHOOSES] > best.figures[CHOOSES]
         if distributed.any_rank(better and distributed.is_main()):
-            write = self._trainer.model_writer()
-            distributed.on_main(lambda: self._keep(state.global_step, write))
+            with self._trainer.rows_up_to_date():
+                write = self._trainer.model_writer()
+                distributed.on_main(lambda: self._keep(state.global_step, write))
 
     def _keep(self, step: int, write: Callable[[Path], None]) -> None:
         folder = self._folder / checkpoint_name(step)
