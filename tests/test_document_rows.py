@@ -15,6 +15,7 @@ from toolgen.document_rows import DocumentRows, DocumentRowsConfig
 from toolgen.errors import InputError
 from toolgen.generative import GenerativeRetriever
 from toolgen.queries import Query, write_queries
+from toolgen.rivals import Rivals
 from toolgen.stages import retrieval
 from toolgen.training import TrainingConfig
 from toolgen.vocabulary import output_weight
@@ -84,6 +85,20 @@ def test_the_rows_that_the_loss_pulls_most_are_renewed(parts: tuple[PreTrainedMo
     rows.logits(states, torch.tensor([artefacts.codes.sequences[3][0]]))
     moved = (tool_rows(model, artefacts) != before).any(1).nonzero()[:, 0].tolist()
     assert moved == [3, 7]
+
+
+def test_spared_tools_are_not_renewed_for_those_they_do_not_compete_with(
+    parts: tuple[PreTrainedModel, Artefacts],
+) -> None:
+    model, artefacts = parts
+    codes = artefacts.codes
+    rows = DocumentRows(model, artefacts, DocumentRowsConfig(renewed=4))
+    before = tool_rows(model, artefacts).detach().clone()
+    disturb(model)
+    wanted = Rivals(codes, codes.tool_ids[:4])
+    logits = rows.logits(torch.randn(2, before.shape[1]), torch.tensor([codes.sequences[0][0]] * 2), wanted)
+    assert (tool_rows(model, artefacts) != before).any(1).nonzero()[:, 0].tolist() == [0, 1, 2, 3]
+    assert logits[:, [code[0] for code in codes.sequences[4:]]].isinf().all()
 
 
 def test_searches_see_all_rows_renewed_and_training_does_not(parts: tuple[PreTrainedModel, Artefacts]) -> None:

@@ -28,6 +28,7 @@ from toolgen.beam import last_states, left_padded
 from toolgen.checkpoint import Artefacts
 from toolgen.config import Section
 from toolgen.errors import InputError
+from toolgen.rivals import Rivals
 from toolgen.vocabulary import output_weight
 
 STATE = "document_rows.safetensors"
@@ -87,15 +88,16 @@ class DocumentRows:
         if not config.offsets:
             weight.register_hook(lambda gradient: gradient.index_fill(0, self._tokens_N, 0.0))
 
-    def logits(self, states_nD: Tensor, labels_n: Tensor) -> Tensor:
+    def logits(self, states_nD: Tensor, labels_n: Tensor, rivals: Rivals | None = None) -> Tensor:
         """Logits ``[n, V]`` of a step, after the rows that its loss pulls at most were made anew.
 
         Args:
             states_nD: What predicts the labels.
             labels_n: Token ids.
+            rivals: Which tokens compete with a label; None: all.
         """
         made_ND = self._made()
-        chosen_R = self._pulled(states_nD.detach(), labels_n)
+        chosen_R = self._pulled(states_nD.detach(), labels_n, rivals)
         rows_RD = self._read(chosen_R.tolist())
         tokens_R = self._tokens_N[chosen_R]
         with torch.no_grad():
@@ -104,7 +106,8 @@ class DocumentRows:
         logits_nV: Tensor = self._model.get_output_embeddings()(states_nD)
         # Zeros, whose gradient is the documents'.
         beside_nR = states_nD @ (rows_RD - rows_RD.detach()).T.to(states_nD.dtype)
-        return logits_nV.index_add(1, tokens_R, beside_nR.to(logits_nV.dtype))
+        logits_nV = logits_nV.index_add(1, tokens_R, beside_nR.to(logits_nV.dtype))
+        return logits_nV if rivals is None else rivals.logits(logits_nV, labels_n)
 
     @contextmanager
     def up_to_date(self, step: int, progress: Progress | None = None) -> Iterator[None]:
@@ -143,9 +146,10 @@ class DocumentRows:
         return self._made_ND
 
     @torch.no_grad()
-    def _pulled(self, states_nD: Tensor, labels_n: Tensor) -> Tensor:
+    def _pulled(self, states_nD: Tensor, labels_n: Tensor, rivals: Rivals | None) -> Tensor:
         """Numbers of the ``R`` tools on whose rows the loss pulls at most, by the sum of |p - y| over the labels."""
-        pull_nV = self._model.get_output_embeddings()(states_nD).float().softmax(-1)
+        logits_nV = self._model.get_output_embeddings()(states_nD).float()
+        pull_nV = (logits_nV if rivals is None else rivals.logits(logits_nV, labels_n)).softmax(-1)
         pull_nV[torch.arange(len(labels_n), device=labels_n.device), labels_n] -= 1
         return pull_nV.abs().sum(0)[self._tokens_N].topk(self._renewed).indices
 

@@ -112,11 +112,11 @@ class CodeTrainer(Trainer):
             return mixed.whole
         labels_n = inputs["labels"][inputs["labels"] != IGNORED]
         if self.document_rows is not None and model.training:
-            logits_nV = self.document_rows.logits(answer_states(plain, inputs), labels_n)
+            logits_nV = self.document_rows.logits(answer_states(plain, inputs), labels_n, self.rivals)
         else:
             logits_nV = answer_logits(model, plain, inputs)
-        if self.rivals is not None and model.training:
-            logits_nV = self.rivals.logits(logits_nV, labels_n)
+            if self.rivals is not None and model.training:
+                logits_nV = self.rivals.logits(logits_nV, labels_n)
         # The count is of all processes while gradients are averaged over them.
         summed = num_items_in_batch is not None and self.args.average_tokens_across_devices
         factor = self.accelerator.num_processes if summed else 1
