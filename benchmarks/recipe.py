@@ -1,11 +1,9 @@
-"""What the comparison of schemes is made of: recipe, data, variants of schemes, and the stages' configurations that
-follow from them. Trains nothing.
+"""What a comparison's cells are made of: the recipe, variants of schemes with their codebooks, and stages'
+configurations out of the recipe's keys. Trains nothing.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.resources import as_file, files
-from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
@@ -13,18 +11,16 @@ from pydantic import Field
 
 from toolgen.base import load_tokenizer
 from toolgen.codebook import Codebook, CodebookStatistics
-from toolgen.config import Section, load_config, parse_config
+from toolgen.config import Section, parse_config
 from toolgen.embeddings import Progress, TextEmbedder
 from toolgen.errors import InputError
 from toolgen.indexing import SCHEMES, build
-from toolgen.stages.memorization import MemorizationConfig
-from toolgen.stages.retrieval import RetrievalConfig
 from toolgen.tokenizer import bind_standalone, encode_text, end_token_id
 from toolgen.tools import ToolCatalog
 
 
 class Recipe(Section):
-    """How every scheme is trained; see configs/datasets/labelled.yaml."""
+    """How every scheme is trained; see configs/benchmarks/."""
 
     model: str = Field(
         "embedded", description="Base model; in a comparison also encoder:trained, the encoder of its trained baseline."
@@ -34,25 +30,6 @@ class Recipe(Section):
     bi_encoder: dict[str, Any] = Field({}, description="Keys of benchmarks/bi_encoder.py, beside the pairs.")
     validated: int = Field(300, ge=1, description="Validation queries ranked at each evaluation.")
     dense_tokens: int | None = Field(None, description="Tokens of a document that the dense baseline reads.")
-
-
-@dataclass(frozen=True)
-class Data:
-    """What the schemes are compared on.
-
-    Attributes:
-        tools: Catalogue.
-        queries: Labelled queries with splits.
-        train: Split that is trained on.
-        validation: Split that is looked at during training.
-        test: Split of the table; no training reads it.
-    """
-
-    tools: Path
-    queries: Path
-    train: str
-    validation: str
-    test: str
 
 
 @dataclass(frozen=True)
@@ -79,19 +56,6 @@ class Variant:
                 raise InputError(f"Option {pair!r} of {scheme} is not of the form key=value, as in numeric:digits=new.")
             options[key] = yaml.safe_load(value)
         return cls(text.strip(), scheme, options)
-
-    @property
-    def folder(self) -> str:
-        """Its name as a name of a folder that every system takes."""
-        return self.name.replace(":", "-").replace("=", "-")
-
-
-def load_recipe(path: Path | None = None, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe; None: configs/datasets/labelled.yaml."""
-    if path is not None:
-        return load_config(Recipe, path, overrides)
-    with as_file(files("toolgen.configs") / "datasets" / "labelled.yaml") as own:
-        return load_config(Recipe, own, overrides)
 
 
 @dataclass(frozen=True)
@@ -123,44 +87,6 @@ def index_variant(variant: Variant, catalog: ToolCatalog, model: str, progress: 
         **variant.options,
     )
     return Indexed(book, book.statistics(bind_standalone(book, tokenizer, end_id)))
-
-
-@dataclass(frozen=True)
-class Stages:
-    """Configurations of both stages, made before anything is trained, so that a fault of the recipe shows at once."""
-
-    memorization: MemorizationConfig
-    retrieval: RetrievalConfig
-
-    @classmethod
-    def of(cls, recipe: Recipe, data: Data, folder: Path) -> "Stages":
-        """The stages of one scheme.
-
-        Args:
-            recipe: Their keys.
-            data: What they are trained and validated on.
-            folder: Holds ``codebook.json``; a folder for each stage comes beside it.
-
-        Raises:
-            InputError: The recipe names an unknown key, or one that is given here.
-        """
-        watched = {"queries": data.queries, "split": data.validation, "most": recipe.validated}
-        common = {"resume": True, "validation": watched}
-        first = {"model": recipe.model, "tools": data.tools, "codebook": folder / "codebook.json", **common}
-        second = {
-            "model": str(folder / "memorization" / "final"),
-            "queries": {"path": data.queries, "split": data.train},
-            **common,
-        }
-        return cls(
-            parsed_stage(
-                MemorizationConfig,
-                "memorization",
-                recipe.memorization,
-                {**first, "output": folder / "memorization"},
-            ),
-            parsed_stage(RetrievalConfig, "retrieval", recipe.retrieval, {**second, "output": folder / "retrieval"}),
-        )
 
 
 Kind = TypeVar("Kind", bound=Section)

@@ -83,7 +83,6 @@ def test_every_configuration_binds_and_shows_its_command(path: Path) -> None:
     from toolgen.benchmarks.bi_encoder import BiEncoderConfig
     from toolgen.benchmarks.grid import CompareConfig, Material, grid_cells, stages_of
     from toolgen.benchmarks.quickstart import QuickstartConfig
-    from toolgen.benchmarks.recipe import Data, Recipe, Stages
     from toolgen.stages.memorization import MemorizationConfig
     from toolgen.stages.retrieval import RetrievalConfig
 
@@ -93,14 +92,11 @@ def test_every_configuration_binds_and_shows_its_command(path: Path) -> None:
         "quickstart": QuickstartConfig,
         "bi_encoder": BiEncoderConfig,
     }
-    rooms = {"datasets": Recipe, "benchmarks": CompareConfig}
-    config = load_config(rooms.get(path.parent.name) or kinds[path.stem], path)
+    config = load_config(CompareConfig if path.parent.name == "benchmarks" else kinds[path.stem], path)
     if isinstance(config, CompareConfig):
         assert config.name == path.stem
         files = Material(config.data.tools, config.data.queries, Path("codebooks"))
         assert all(stages_of(cell, config, files) for cell in grid_cells(config.grid))
-    if isinstance(config, Recipe):
-        Stages.of(config, Data(Path("tools"), Path("queries"), "train", "validation", "test"), Path("run"))
     header = path.read_text(encoding="utf-8").split("\n\n")[0]
     assert re.search(r"^#\s+(deepspeed|python|toolgen) ", header, re.MULTILINE), "the header shows no command"
     deepspeed = getattr(getattr(config, "training", None), "deepspeed", None)

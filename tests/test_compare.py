@@ -285,3 +285,17 @@ def test_stages_may_run_in_processes_of_their_own(folder: Path, tiny_base: Path,
     values = settings(folder, tiny_base, output=tmp_path, name="broken", grid=grid, launch=["false"])
     with pytest.raises(InputError, match="exit code 1"):
         compare(CompareConfig.model_validate(values))
+
+
+def test_options_of_a_scheme_follow_a_colon() -> None:
+    variant = Variant.parse(" hierarchical:digits=new:branching=16 ")
+    assert (variant.scheme, variant.options) == ("hierarchical", {"digits": "new", "branching": 16})
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("atomics", "Unknown indexing scheme"), ("numeric:new", "not of the form key=value"), ("numeric:=3", "key=value")],
+)
+def test_a_variant_that_means_nothing_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Variant.parse(text)
