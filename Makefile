@@ -44,7 +44,7 @@ lint: setup
 
 # mypy cannot follow an editable installation with mapped folders, so it reads the built package.
 types: setup
-	rm -rf build/typed
+	rm -rf build
 	$(BIN)/python -m pip install --quiet --no-deps --target build/typed .
 	MYPYPATH=build/typed $(BIN)/mypy --cache-dir .mypy_cache -p toolgen
 

@@ -5,10 +5,18 @@ from collections.abc import Sequence
 from toolgen.benchmarks.bm25 import BM25Retriever
 from toolgen.benchmarks.dense import DenseRetriever, Index
 from toolgen.errors import InputError
+from toolgen.parts import Reading
 from toolgen.retriever import Retriever
 from toolgen.tools import ToolCatalog
 
 BASELINES = ("bm25", "dense")
+"""Of every table."""
+
+BY_PARTS = " by parts"
+"""Ends the name of a method that reads queries by parts."""
+
+FURTHER = (f"dense{BY_PARTS}",)
+"""Of tables that ask for them."""
 
 
 def check_baselines(names: Sequence[str], others: Sequence[str] = ()) -> None:
@@ -16,8 +24,9 @@ def check_baselines(names: Sequence[str], others: Sequence[str] = ()) -> None:
     Raises:
         InputError: One of the names is no baseline, and none of ``others``.
     """
-    if unknown := [name for name in names if name not in (*BASELINES, *others)]:
-        raise InputError(f"Unknown baseline {unknown[0]!r}. Choose from {', '.join((*BASELINES, *others))}.")
+    known = (*BASELINES, *FURTHER, *others)
+    if unknown := [name for name in names if name not in known]:
+        raise InputError(f"Unknown baseline {unknown[0]!r}. Choose from {', '.join(known)}.")
 
 
 def make_baseline(
@@ -30,7 +39,7 @@ def make_baseline(
     """Build a baseline over the documents of ``catalog``.
 
     Args:
-        name: One of ``BASELINES``.
+        name: One of ``BASELINES`` or ``FURTHER``.
         catalog: The tools.
         dense_model: Encoder of ``dense``: ``"embedded"`` or any sentence-transformers model, such as the folder of one
             that ``bi_encoder`` has trained.
@@ -44,4 +53,7 @@ def make_baseline(
     check_baselines([name])
     if name == "bm25":
         return BM25Retriever(catalog)
-    return DenseRetriever(catalog, dense_model, document_tokens=dense_tokens, index=dense_index)
+    reading: Reading = "parts" if name.endswith(BY_PARTS) else "whole"
+    return DenseRetriever(
+        catalog, dense_model, document_tokens=dense_tokens, index=dense_index, reading=reading, name=name
+    )

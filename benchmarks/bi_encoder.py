@@ -34,6 +34,7 @@ from toolgen.files import clear_unfinished, fingerprint, read_json, write_json
 from toolgen.metrics import DEEPEST_CUT, evaluate, qrels_of, run_from_hits
 from toolgen.order import Division, SampleStream, StepBatches
 from toolgen.origin import resumable
+from toolgen.parts import Reading
 from toolgen.queries import Query
 from toolgen.records import Record, memorization_records
 from toolgen.resumption import checkpoints, step_of
@@ -81,6 +82,7 @@ class BiEncoderConfig(PairsConfig):
     )
     tools: Path = Field(description="Catalogue.")
     output: Path = Field(description="The run's folder.")
+    reading: Reading = Field("whole", description="How queries are read, in training and search: whole or by parts.")
     documents: bool = Field(
         False, description="Also pair every document with itself, told apart by dropout: memorization's pairs."
     )
@@ -99,7 +101,7 @@ class _Data:
     @classmethod
     def load(cls, config: BiEncoderConfig) -> "_Data":
         catalog = ToolCatalog.from_jsonl(config.tools)
-        records = pairs(catalog, config, config.training.seed)
+        records = pairs(catalog, config, config.training.seed, reading=config.reading)
         if config.documents:
             records += memorization_records(catalog)
         return cls(catalog, records, validation_queries(config.validation, catalog))
@@ -158,9 +160,12 @@ def run(config: BiEncoderConfig) -> StageResult:
     return StageResult(final, report)
 
 
-def rank_figures(encoder: "SentenceTransformer", catalog: ToolCatalog, queries: Sequence[Query]) -> dict[str, float]:
+def rank_figures(
+    encoder: "SentenceTransformer", catalog: ToolCatalog, queries: Sequence[Query], reading: Reading
+) -> dict[str, float]:
     """Exact dense ranking of labelled queries against the whole catalogue: means of ``VALIDATION_FIGURES``."""
-    answers = DenseRetriever(catalog, encoder).search([query.text for query in queries], min(DEEPEST_CUT, len(catalog)))
+    retriever = DenseRetriever(catalog, encoder, reading=reading)
+    answers = retriever.search([query.text for query in queries], min(DEEPEST_CUT, len(catalog)))
     found = {query.id: run_from_hits(hits) for query, hits in zip(queries, answers, strict=True)}
     means = evaluate(qrels_of(queries), found).means
     return {name: means[name] for name in VALIDATION_FIGURES}
@@ -188,6 +193,7 @@ def _check_folder(
         "hard_negatives": config.hard_negatives.model_dump(mode="json", exclude={"encoder"}),
         "catalogue": data.catalog.fingerprint,
         "training pairs": fingerprint([[record.text, record.answers] for record in data.records]),
+        "reading": config.reading,
         "validation queries": fingerprint([query.to_record() for query in data.queries]),
         "model": fingerprint(encoder_identity(encoder)),
         "hard_negatives.encoder": fingerprint(encoder_identity(miner)) if miner is not None else None,
@@ -239,7 +245,7 @@ def _trainer(
         data_collator=PairCollator(encoder, examples, negatives, config.hard_negatives.per_query, training.seed),
         callbacks=[interrupt],
     )
-    look = (lambda: rank_figures(encoder, data.catalog, data.queries)) if data.queries else None
+    look = (lambda: rank_figures(encoder, data.catalog, data.queries, config.reading)) if data.queries else None
     trainer.add_callback(Steps(trainer, len(examples), between, look, config.output / "best"))
     return trainer, interrupt
 

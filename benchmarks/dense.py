@@ -12,6 +12,7 @@ import numpy as np
 from toolgen.embeddings import EMBEDDED, check_tokens, load_encoder
 from toolgen.errors import InputError, require
 from toolgen.indexing.clustering import one_thread
+from toolgen.parts import Reading, search_by_parts
 from toolgen.retriever import Hit, check_k
 from toolgen.tools import ToolCatalog
 
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 Index = Literal["flat", "hnsw"]
 """``flat`` compares a query with every tool; ``hnsw`` walks a graph of near ones and may miss some."""
+
+SCALE = 20.0
+"""Of cosines in a softmax, as in the training of encoders: one over its temperature."""
+
+PART_DEPTH = 100
+"""Tools that a part of a query is compared with at least."""
 
 HNSW_LINKS = 32
 HNSW_BUILD = 100
@@ -46,6 +53,7 @@ class DenseRetriever:
         model: "str | SentenceTransformer" = EMBEDDED,
         *,
         index: Index = "flat",
+        reading: Reading = "whole",
         name: str = "dense",
         document_tokens: int | None = None,
         batch_size: int = 64,
@@ -57,6 +65,8 @@ class DenseRetriever:
             model: ``"embedded"``, or any sentence-transformers model by folder or name; a name may be downloaded. Or
                 one that is loaded.
             index: The same catalogue and encoder give the same graph on every run.
+            reading: ``parts``: a query's sentences and clauses are searched for by themselves, and a tool's score is
+                the mean of what it is among those that a part finds: a softmax over cosines times ``SCALE``.
             name: Labels the figures.
             document_tokens: Cut documents, but not queries, to this many tokens, markers included; by default only the
                 encoder's own limit cuts.
@@ -73,6 +83,7 @@ class DenseRetriever:
             raise InputError(f"Unknown index {index!r}. Choose from {', '.join(get_args(Index))}.")
         self.name = name
         self._catalog = catalog
+        self._reading = reading
         self._ids = catalog.ids
         self._batch_size = batch_size
         purpose = "The dense baseline"
@@ -98,6 +109,14 @@ class DenseRetriever:
             restriction = self._faiss.SearchParameters(sel=self._faiss.IDSelectorBatch(np.array(allowed)))
         if not queries:
             return []
+        if self._reading == "whole":
+            return self._nearest(queries, k, restriction)
+        among = min(max(k, PART_DEPTH), len(self._ids) if groups is None else len(allowed))
+        return search_by_parts(
+            lambda texts, _: [_probable(hits) for hits in self._nearest(texts, among, restriction)], queries, k
+        )
+
+    def _nearest(self, queries: Sequence[str], k: int, restriction: Any) -> list[list[Hit]]:
         embeddings_BD = self._encoder.encode_query(
             list(queries), batch_size=self._batch_size, normalize_embeddings=True, show_progress_bar=False
         )
@@ -133,6 +152,13 @@ class DenseRetriever:
         )
         self._encoder.max_seq_length = own_limit
         return embeddings_TD
+
+
+def _probable(hits: Sequence[Hit]) -> list[Hit]:
+    """Hits with logarithms of probabilities instead of cosines."""
+    logits_K = SCALE * np.array([hit.score for hit in hits])
+    total = np.logaddexp.reduce(logits_K)
+    return [Hit(hit.tool, float(logit - total)) for hit, logit in zip(hits, logits_K, strict=True)]
 
 
 def _graph(embeddings_TD: np.ndarray) -> Any:

@@ -12,12 +12,14 @@ from typing import Any, Literal
 from pydantic import Field
 
 from toolgen.base import EMBEDDED, ENCODER
+from toolgen.benchmarks.baselines import BY_PARTS
 from toolgen.benchmarks.recipe import Recipe, Variant, parsed_stage
 from toolgen.config import Section
 from toolgen.errors import InputError
 from toolgen.files import slug
 from toolgen.indexing import SCHEMES
 from toolgen.origin import OriginConfig
+from toolgen.parts import Reading
 from toolgen.plans import TrainPlan
 from toolgen.priors import Prior
 from toolgen.splits import NEAR
@@ -146,9 +148,14 @@ def further_cells(grid: GridConfig, best: Cell) -> list[Cell]:
     ]
 
 
-def encoder_folder(config: CompareConfig, seed: int) -> Path:
+def encoder_name(reading: Reading) -> str:
+    """What the trained baseline is called that reads queries so."""
+    return f"bi-encoder{BY_PARTS if reading == 'parts' else ''}"
+
+
+def encoder_folder(config: CompareConfig, seed: int, reading: Reading = "whole") -> Path:
     """Where the trained baseline of a seed lies."""
-    return config.folder / "cells" / "bi-encoder" / f"seed-{seed}"
+    return config.folder / "cells" / slug(encoder_name(reading)) / f"seed-{seed}"
 
 
 def base_of(config: CompareConfig, seed: int) -> str:
@@ -195,6 +202,7 @@ def stages_of(cell: Cell, config: CompareConfig, material: Material) -> list[Mem
         "model": base_of(config, cell.seed),
         "tools": material.tools,
         "codebook": material.codebook(cell.variant),
+        "reading": config.recipe.reading,
     }
     start: dict[str, Any] = {"prior": grid.priors[cell.prior]} if cell.prior is not None else {}
     training: dict[str, Any] = {"seed": cell.seed}

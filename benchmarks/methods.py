@@ -11,18 +11,23 @@ from toolgen.benchmarks.baselines import make_baseline
 from toolgen.benchmarks.bi_encoder import BiEncoderConfig
 from toolgen.benchmarks.cell import CellResult, Comparison, CurvePoint
 from toolgen.benchmarks.dense import DenseRetriever, Index
-from toolgen.benchmarks.grid import CompareConfig, Material, encoder_folder
+from toolgen.benchmarks.grid import CompareConfig, Material, encoder_folder, encoder_name
 from toolgen.benchmarks.material import Splits
 from toolgen.benchmarks.recipe import parsed_stage
 from toolgen.benchmarks.trained import Trained
 from toolgen.files import fingerprint
+from toolgen.parts import Reading
 from toolgen.retriever import Retriever
 from toolgen.stage import StageResult
 from toolgen.stages.retrieval import PairsConfig
 from toolgen.terminal import err
 
-ENCODERS: Mapping[str, Index] = {"bi-encoder": "flat", "bi-encoder hnsw": "hnsw"}
-"""Trained baselines, the same encoder behind two indexes."""
+ENCODERS: Mapping[str, tuple[Index, Reading]] = {
+    encoder_name("whole"): ("flat", "whole"),
+    f"{encoder_name('whole')} hnsw": ("hnsw", "whole"),
+    encoder_name("parts"): ("flat", "parts"),
+}
+"""Trained baselines: one encoder behind two indexes, and one that learns and searches by parts."""
 
 
 @dataclass(frozen=True)
@@ -97,12 +102,13 @@ def _untrained(name: str, config: CompareConfig, splits: Splits, comparison: Com
 def _encoder(
     name: str, seed: int, config: CompareConfig, splits: Splits, material: Material, comparison: Comparison
 ) -> Method:
-    told = encoder_config(seed, config, material)
-    done = trained_encoder(seed, config, material)
+    index, reading = ENCODERS[name]
+    told = encoder_config(seed, config, material, reading)
+    done = trained_encoder(seed, config, material, reading)
 
     def load() -> Retriever:
         with err.status(f"Building {name}"):
-            return DenseRetriever(splits.catalog, str(done.checkpoint), index=ENCODERS[name], name=name)
+            return DenseRetriever(splits.catalog, str(done.checkpoint), index=index, reading=reading, name=name)
 
     looks = (CurvePoint("bi-encoder", look["step"], None, look["ndcg@5"]) for look in done.report["looks"])
     settings = fingerprint([name, told.model_dump(mode="json")])
@@ -118,19 +124,19 @@ def _encoder(
     return Method(blank, load)
 
 
-def trained_encoder(seed: int, config: CompareConfig, material: Material) -> StageResult:
+def trained_encoder(seed: int, config: CompareConfig, material: Material, reading: Reading = "whole") -> StageResult:
     """Train the bi-encoder of a seed, or take it from an earlier run.
 
     Raises:
         InputError: The folder holds a run with other settings.
     """
-    told = encoder_config(seed, config, material)
+    told = encoder_config(seed, config, material, reading)
     if not (told.output / "report.json").is_file():
-        err.print(f"bi-encoder, seed {seed}", style="bold", markup=False)
+        err.print(f"{encoder_name(reading)}, seed {seed}", style="bold", markup=False)
     return bi_encoder.run(told)
 
 
-def encoder_config(seed: int, config: CompareConfig, material: Material) -> BiEncoderConfig:
+def encoder_config(seed: int, config: CompareConfig, material: Material, reading: Reading = "whole") -> BiEncoderConfig:
     """What the bi-encoder is told: the pairs of retrieval training, and its own keys of the recipe.
 
     Raises:
@@ -143,7 +149,8 @@ def encoder_config(seed: int, config: CompareConfig, material: Material) -> BiEn
         "queries": {"path": material.queries, "split": data.train},
         "tools": material.tools,
         "validation": {"queries": material.queries, "split": data.validation, "most": recipe.validated},
-        "output": encoder_folder(config, seed),
+        "reading": reading,
+        "output": encoder_folder(config, seed, reading),
         "tracking": {"mode": "disabled"},
     }
     return parsed_stage(BiEncoderConfig, "bi_encoder", recipe.bi_encoder, given, {"seed": seed})

@@ -15,6 +15,7 @@ from toolgen.config import Section, parse_config
 from toolgen.embeddings import Progress, TextEmbedder
 from toolgen.errors import InputError
 from toolgen.indexing import SCHEMES, build
+from toolgen.parts import Reading
 from toolgen.tokenizer import bind_standalone, encode_text, end_token_id
 from toolgen.tools import ToolCatalog
 
@@ -24,6 +25,9 @@ class Recipe(Section):
 
     model: str = Field(
         "embedded", description="Base model; in a comparison also encoder:trained, the encoder of its trained baseline."
+    )
+    reading: Reading = Field(
+        "whole", description="How the cells read queries; of the trained baselines, one reads whole, one by parts."
     )
     memorization: dict[str, Any] = Field({}, description="Keys of stages/memorization.py.")
     retrieval: dict[str, Any] = Field({}, description="Keys of stages/retrieval.py.")

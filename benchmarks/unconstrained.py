@@ -9,6 +9,7 @@ from toolgen.benchmarks.peers import beams_of
 from toolgen.checkpoint import Artefacts
 from toolgen.errors import InputError
 from toolgen.generative import GenerativeRetriever
+from toolgen.parts import search_by_parts
 from toolgen.retriever import Hit, check_k
 
 
@@ -45,8 +46,13 @@ class UnconstrainedRetriever:
             raise InputError("groups: without a constraint answers cannot be restricted. Leave groups out.")
         check_k(k, len(self._artefacts.catalog))
         prompts = self._constrained.prompts(queries)
+        if self._artefacts.reading == "parts":
+            return search_by_parts(lambda texts, _: self._written(self._constrained.prompts(texts), k), queries, k)
+        return self._written(prompts, k)
+
+    def _written(self, prompts: Sequence[list[int]], k: int) -> list[list[Hit]]:
         order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
-        answers: list[list[Hit]] = [[] for _ in queries]
+        answers: list[list[Hit]] = [[] for _ in prompts]
         for start in range(0, len(order), self._batch_size):
             places = order[start : start + self._batch_size]
             for place, hits in zip(places, self._generate([prompts[place] for place in places], k), strict=True):

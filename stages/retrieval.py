@@ -17,11 +17,13 @@ from toolgen.checkpoint import Artefacts
 from toolgen.config import Section
 from toolgen.document_rows import DocumentRows, DocumentRowsConfig
 from toolgen.errors import InputError
+from toolgen.parts import Reading, read_records
 from toolgen.queries import read_queries
 from toolgen.records import MultiGold, Record, retrieval_records
 from toolgen.rivals import Rivals
 from toolgen.stage import StageConfig, StageResult, run_stage, stage_main
 from toolgen.synthesis import Scope, joined_queries, joined_within, style_weights, synthetic_records
+from toolgen.terminal import progress_bar
 from toolgen.tools import ToolCatalog
 from toolgen.trainer import CodeTrainer
 
@@ -73,7 +75,9 @@ class RetrievalConfig(PairsConfig, StageConfig):
     )
 
 
-def pairs(catalog: ToolCatalog, config: PairsConfig, seed: int, multi_gold: MultiGold = "rows") -> list[Record]:
+def pairs(
+    catalog: ToolCatalog, config: PairsConfig, seed: int, multi_gold: MultiGold = "rows", reading: Reading = "whole"
+) -> list[Record]:
     """Pairs from labelled and from synthesised queries.
 
     Args:
@@ -81,6 +85,7 @@ def pairs(catalog: ToolCatalog, config: PairsConfig, seed: int, multi_gold: Mult
         config: Which queries.
         seed: Of the synthesised ones.
         multi_gold: What several gold tools of a query become.
+        reading: How queries are read.
 
     Raises:
         InputError: The configuration names no queries, or they are unusable.
@@ -101,12 +106,14 @@ def pairs(catalog: ToolCatalog, config: PairsConfig, seed: int, multi_gold: Mult
     made = joined_queries(catalog, config.joined_per_tool, seed)
     for scope, per_tool in config.joined_within.items():
         made += joined_within(catalog, per_tool, seed, scope, styles)
-    return found + retrieval_records(made, multi_gold)
+    found += retrieval_records(made, multi_gold)
+    with progress_bar("Comparing parts with documents") as progress:
+        return read_records(reading, found, catalog, progress)
 
 
 def records(artefacts: Artefacts, config: RetrievalConfig) -> Sequence[Record]:
     """The stage's own pairs; see ``pairs``."""
-    return pairs(artefacts.catalog, config, config.training.seed, config.multi_gold)
+    return pairs(artefacts.catalog, config, config.training.seed, config.multi_gold, artefacts.reading)
 
 
 def rivals(artefacts: Artefacts, config: RetrievalConfig) -> Rivals | None:

@@ -297,4 +297,7 @@ def test_baselines_by_name(monkeypatch):
     made = []
     monkeypatch.setattr(baselines, "DenseRetriever", lambda *given, **options: made.append((*given, options)))
     make_baseline("dense", CATALOG, "some/encoder", 32)
-    assert made == [(CATALOG, "some/encoder", {"document_tokens": 32, "index": "flat"})]
+    make_baseline("dense by parts", CATALOG)
+    told = {"document_tokens": 32, "index": "flat", "reading": "whole", "name": "dense"}
+    assert made[0] == (CATALOG, "some/encoder", told)
+    assert made[1][-1] == {"document_tokens": None, "index": "flat", "reading": "parts", "name": "dense by parts"}

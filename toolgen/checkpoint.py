@@ -16,6 +16,7 @@ from toolgen.codebook import Codebook, TokenCodes
 from toolgen.errors import DiskFullError, InputError
 from toolgen.files import is_disk_full, read_json, write_json
 from toolgen.manifest import seal, sync_folder, verify
+from toolgen.parts import Reading
 from toolgen.prompts import PromptRenderer, PromptStyle
 from toolgen.symbols import save_tokenizer
 from toolgen.tools import ToolCatalog
@@ -45,6 +46,7 @@ class Artefacts:
         codes: The codes as token ids of ``tokenizer``.
         prompt: Style of prompt that the model was trained with.
         base: Name of the base model.
+        reading: How it reads queries.
         history: One entry a finished stage: its name and its configuration.
     """
 
@@ -54,6 +56,7 @@ class Artefacts:
     codes: TokenCodes
     prompt: PromptStyle
     base: str
+    reading: Reading = "whole"
     history: tuple[Mapping[str, Any], ...] = field(default=())
 
     @property
@@ -75,6 +78,7 @@ class Artefacts:
             "end_id": self.codes.end_id,
             "prompt": self.prompt,
             "base": self.base,
+            "reading": self.reading,
             "history": [dict(entry) for entry in self.history],
         }
         write_json(folder / CARD, card)
@@ -128,6 +132,8 @@ class Artefacts:
             codes=_codes(tokenizer, codebook, card["end_id"], folder),
             prompt=card["prompt"],
             base=card["base"],
+            # Checkpoints of earlier versions do not say.
+            reading=card.get("reading", "whole"),
             history=tuple(card["history"]),
         )
 

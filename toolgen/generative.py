@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from toolgen.beam import BeamResult, Normalize, beam_search, check_normalize, left_padded, rank_atomic
 from toolgen.checkpoint import Artefacts, load_model
 from toolgen.errors import InputError
+from toolgen.parts import DEPTH, search_by_parts
 from toolgen.retriever import Hit, check_k
 from toolgen.trie import TokenTrie
 
@@ -134,16 +135,31 @@ class GenerativeRetriever:
 
         Returns:
             One list a query in the order given, best first. A score is the natural logarithm of the code's
-            probability as ``normalize`` defines it: under ``allowed`` among the tools that may be answered.
+            probability as ``normalize`` defines it: under ``allowed`` among the tools that may be answered. Of a
+            query that is read by parts, it is the mean over its parts.
 
         Raises:
             InputError: ``k`` is out of range, a group is unknown, a query is blank or longer than the model's context.
         """
         trie = self._allowed(groups)
         check_k(k, trie.leaf_count)
-        prompts = self.prompts(queries, first)
+        if self.artefacts.reading == "whole":
+            return self._ranked(self.prompts(queries, first), k, trie, progress)
+        _check_not_blank(queries, first)
+        depth = min(max(k, DEPTH), trie.leaf_count) if trie.depth == 1 else k
+
+        def search(texts: Sequence[str], places: Sequence[int]) -> list[list[Hit]]:
+            prompts = self._fitting(texts, [first + place for place in places])
+            told = progress and (lambda done, among: progress(done * len(queries) // among, len(queries)))
+            return self._ranked(prompts, depth, trie, told)
+
+        return search_by_parts(search, queries, k)
+
+    def _ranked(
+        self, prompts: Sequence[list[int]], k: int, trie: TokenTrie, progress: Callable[[int, int], None] | None
+    ) -> list[list[Hit]]:
         self.model_seconds = 0.0
-        answers: list[list[Hit]] = [[] for _ in queries]
+        answers: list[list[Hit]] = [[] for _ in prompts]
         done = 0
         for batch in self._batches(prompts):
             started = time.perf_counter()
@@ -155,7 +171,7 @@ class GenerativeRetriever:
                 answers[place] = [Hit(self.artefacts.codes.tool_ids[code], score) for code, score in found]
             done += len(batch.places)
             if progress is not None:
-                progress(done, len(queries))
+                progress(done, len(prompts))
         return answers
 
     def prompts(self, queries: Sequence[str], first: int = 1) -> list[list[int]]:
@@ -164,11 +180,14 @@ class GenerativeRetriever:
         Raises:
             InputError: A query is blank, or does not fit the model's context beside the longest code; it is named.
         """
-        if blank := [number for number, query in enumerate(queries, start=first) if not query.strip()]:
-            raise InputError(f"Query number {blank[0]} is blank. Say what the tool should do.")
-        prompts = self._renderer.render(queries)
+        _check_not_blank(queries, first)
+        return self._fitting(queries, range(first, first + len(queries)))
+
+    def _fitting(self, texts: Sequence[str], numbers: Sequence[int]) -> list[list[int]]:
+        """Token ids of texts' prompts; ``numbers`` are those of their queries, for what errors say."""
+        prompts = self._renderer.render(texts)
         context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        for number, (query, prompt) in enumerate(zip(queries, prompts, strict=True), start=first):
+        for number, query, prompt in zip(numbers, texts, prompts, strict=True):
             room = len(prompt) if context is None else context - self._trie.depth + 1
             if len(prompt) > room:
                 raise InputError(
@@ -208,6 +227,11 @@ class GenerativeRetriever:
             allowed = [catalog.position(tool_id) for tool_id in catalog.ids_of_groups(key)]
             self._restricted = key, self._trie.restrict(allowed)
         return self._restricted[1]
+
+
+def _check_not_blank(queries: Sequence[str], first: int) -> None:
+    if blank := [number for number, query in enumerate(queries, start=first) if not query.strip()]:
+        raise InputError(f"Query number {blank[0]} is blank. Say what the tool should do.")
 
 
 def usable_device(name: str | None) -> torch.device:

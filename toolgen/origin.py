@@ -19,6 +19,7 @@ from toolgen.codebook import Codebook
 from toolgen.config import Section
 from toolgen.errors import InputError
 from toolgen.manifest import verify
+from toolgen.parts import Reading
 from toolgen.plans import restore_base
 from toolgen.priors import Prior, initialise_rows
 from toolgen.prompts import PromptStyle
@@ -41,6 +42,11 @@ class OriginConfig(Section):
         None,
         description="What a prompt's tokens see: causal, those before; full, each other, as in an encoder. null: what "
         "the base's configuration says, else causal.",
+    )
+    reading: Reading = Field(
+        "whole",
+        description="How queries are read: whole, or by parts, their sentences and clauses, of which each may want "
+        "other tools. For catalogues whose queries are long and want several tools.",
     )
     prior: Prior = Prior()
     input_prior: Prior | None = Field(None, description="For input rows of untied models; None: as prior.")
@@ -107,7 +113,9 @@ def _extend(config: OriginConfig) -> tuple[PreTrainedModel, Artefacts]:
     extended.model.to(distributed.device())  # type: ignore[arg-type]
     with progress_bar("Starting the tools' rows") as progress:
         initialise_rows(extended, catalog, codebook, config.prior, input_prior=config.input_prior, progress=progress)
-    artefacts = Artefacts(extended.tokenizer, catalog, codebook, extended.codes, config.prompt, config.model)
+    artefacts = Artefacts(
+        extended.tokenizer, catalog, codebook, extended.codes, config.prompt, config.model, config.reading
+    )
     return extended.model, artefacts
 
 

@@ -36,6 +36,7 @@ from toolgen.generative import GenerativeRetriever
 from toolgen.metrics import evaluate, qrels_of, run_from_hits
 from toolgen.order import Division
 from toolgen.origin import OriginConfig, resumable, resume, start
+from toolgen.parts import as_read, read_records
 from toolgen.plans import check_plan, prepare
 from toolgen.queries import Query, read_queries
 from toolgen.records import Record, kept_examples, linearize, retrieval_records
@@ -178,7 +179,8 @@ def run_stage(
     records = make_records(artefacts, config)
     arguments.max_steps = total_steps(config.training, len(records))
     queries = validation_queries(config.validation, artefacts.catalog)
-    GenerativeRetriever(model, artefacts).prompts([query.text for query in queries])
+    # Before any training: a text that is too long would be noticed at the first evaluation.
+    GenerativeRetriever(model, artefacts).prompts(as_read(artefacts.reading, [query.text for query in queries]))
     with tracked(config.tracking, settings, config.output, name) as run:
         arguments.report_to = run.report_to
         data = _Data(records, queries, _text(config, artefacts, arguments.max_steps))
@@ -268,6 +270,7 @@ def _trainer(
     interrupt = InterruptCallback()
     pad_id = artefacts.tokenizer.pad_token_id
     queries = data.queries
+    asked = read_records(artefacts.reading, retrieval_records(queries), artefacts.catalog)
     collator = CodeCollator(codes.end_id if pad_id is None else pad_id, config.training.row_tokens)
     # An encoder writes nothing freely that would have to be stopped.
     stops = not is_encoder(artefacts.base)
@@ -301,7 +304,7 @@ def _trainer(
         text_lengths=[len(window) for window in data.text.windows] if data.text is not None else (),
         resumed=resumed,
         train_dataset=examples,
-        eval_dataset=linearize(retrieval_records(queries), renderer, codes, longest, stops=stops) if queries else None,
+        eval_dataset=linearize(asked, renderer, codes, longest, stops=stops) if asked else None,
         data_collator=collator,
         optimizer_cls_and_kwargs=(
             torch.optim.AdamW,

@@ -1,0 +1,179 @@
+"""Queries read part by part: long ones want several tools, each in a sentence of its own. Knows texts, records, hits
+and sentence embeddings; no language models.
+
+One state of a model cannot point at six tools at once, so a query that wants six is ranked by what they have in common.
+Read by parts it is a mixture: ``P(tool | query)`` is the mean of ``P(tool | part)``. A part that wants nothing spreads
+its probability over the catalogue and decides nothing. Short queries are one part, and nothing changes for them.
+
+In training nobody says which part wants which gold tool; each goes with the part that is nearest to its document.
+
+Legend: ``P`` parts of all texts, ``D`` width of an embedding.
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, Literal
+
+import numpy as np
+
+from toolgen.embeddings import Progress, TextEmbedder
+from toolgen.errors import InputError
+from toolgen.records import Record
+from toolgen.retriever import Hit
+from toolgen.tools import ToolCatalog
+
+Reading = Literal["whole", "parts"]
+"""How a query is read: as one text, or as its sentences and clauses."""
+
+MOST_PARTS = 32
+"""Of a longer text neighbours stay together."""
+
+DEPTH = 20
+"""Tools of each part that are looked at, at least, where more cost nothing."""
+
+_READ_TOKENS = 128
+"""Tokens of a part or document that are compared."""
+
+_FEWEST_WORDS = 3
+_FEWEST_CHARACTERS = 10
+"""A piece with fewer of both says nothing by itself and goes with its neighbour."""
+
+_BOUNDARY = re.compile(
+    r"(?<=[.!?;…])[\"')\]”’]*\s+"  # Not behind a colon: what it announces says little without it.
+    r"|(?<=[。！？；])"  # The same in scripts that put no space there.
+    r"|\s*\n+\s*"
+    r"|\s+[—–]\s+|—"  # Dashes that set something apart.
+    r"|,\s+(?=(?:and|then|also|plus)\b)",  # A list of requests.
+    re.IGNORECASE,
+)
+
+
+def parts(text: str) -> list[str]:
+    """The sentences and clauses of a text, at least one and at most ``MOST_PARTS``, in its order.
+
+    Example:
+        >>> parts("I fly to Oslo on Friday. Find me a hotel, and tell me what the weather will be.")
+        ['I fly to Oslo on Friday.', 'Find me a hotel', 'and tell me what the weather will be.']
+    """
+    ends = [*(match.span() for match in _BOUNDARY.finditer(text)), (len(text), len(text))]
+    found: list[tuple[int, int]] = []
+    start = 0
+    for stop, following in ends:
+        if _says_something(text[start:stop]):
+            found.append((start, stop))
+            start = following
+    if found and text[start:].strip():
+        found[-1] = found[-1][0], len(text)
+    if len(found) > MOST_PARTS:
+        firsts = [round(number * len(found) / MOST_PARTS) for number in range(MOST_PARTS + 1)]
+        found = [(found[first][0], found[behind - 1][1]) for first, behind in pairwise(firsts)]
+    return [text[start:stop].strip() for start, stop in found] or [text]
+
+
+def _says_something(piece: str) -> bool:
+    piece = piece.strip()
+    return len(piece.split()) >= _FEWEST_WORDS or len(piece) >= _FEWEST_CHARACTERS
+
+
+def as_read(reading: Reading, texts: Sequence[str]) -> list[str]:
+    """What a model is given of texts: themselves, or the parts of all."""
+    return [part for text in texts for part in parts(text)] if reading == "parts" else list(texts)
+
+
+def read_records(
+    reading: Reading, records: Sequence[Record], catalog: ToolCatalog, progress: Progress | None = None
+) -> list[Record]:
+    """Training pairs as a model reads their queries; see ``part_records``, whose texts the embedded encoder compares.
+
+    Raises:
+        InputError: As ``part_records`` says.
+        MissingPackageError: sentence-transformers or the embedded model is not installed.
+    """
+    if reading == "whole":
+        return list(records)
+    return part_records(records, catalog, TextEmbedder(document_tokens=_READ_TOKENS, progress=progress))
+
+
+def mixture(found: Sequence[Sequence[Hit]], k: int) -> list[Hit]:
+    """The best ``k`` tools of a query out of those of its parts: the mean of their probabilities.
+
+    Args:
+        found: Hits of each part, at least one part; scores are natural logarithms of probabilities. A tool that a part
+            did not find has none there.
+        k: Answers; every part has found as many.
+    """
+    if len(found) == 1:
+        return list(found[0][:k])
+    together: dict[str, list[float]] = defaultdict(list)
+    for hits in found:
+        for hit in hits:
+            together[hit.tool].append(hit.score)
+    scored = [
+        Hit(tool, max(scores) + math.log(sum(math.exp(score - max(scores)) for score in scores) / len(found)))
+        for tool, scores in together.items()
+    ]
+    return sorted(scored, key=lambda hit: -hit.score)[:k]
+
+
+def search_by_parts(
+    search: Callable[[Sequence[str], Sequence[int]], list[list[Hit]]], queries: Sequence[str], k: int
+) -> list[list[Hit]]:
+    """Rank tools for queries by their parts.
+
+    Args:
+        search: Ranks texts, at least ``k`` tools each; is given the texts and the place of the query of each.
+        queries: Texts.
+        k: Answers a query.
+    """
+    cut = [parts(query) for query in queries]
+    ends = list(accumulate(map(len, cut), initial=0))
+    places = [place for place, own in enumerate(cut) for _ in own]
+    found = search([part for own in cut for part in own], places)
+    return [mixture(found[start:stop], k) for start, stop in pairwise(ends)]
+
+
+def part_records(
+    records: Sequence[Record], catalog: ToolCatalog, embed: Callable[[Sequence[str]], "np.ndarray[Any, Any]"]
+) -> list[Record]:
+    """Training pairs whose queries are parts: each gold tool goes with the part that is nearest to its document.
+
+    Args:
+        records: Pairs; every answer is one tool.
+        catalog: The tools.
+        embed: Texts -> vectors of length one, ``[P, D]``.
+
+    Returns:
+        Records in the order given, those of one query in the order of its parts; parts that no tool goes with are left
+        out.
+
+    Raises:
+        InputError: An answer holds several tools, which no one part wants.
+    """
+    if any(len(answer) > 1 for record in records for answer in record.answers):
+        raise InputError(
+            "reading: parts gives each gold tool to a part of the query, and an answer of several tools in sequence "
+            "has none. Use multi_gold: rows."
+        )
+    cut = [parts(record.text) for record in records]
+    wanted = list(dict.fromkeys(answer[0] for record in records for answer in record.answers))
+    texts = [part for own in cut if len(own) > 1 for part in own]
+    if not texts:
+        return list(records)
+    part_vectors_PD = embed(texts)
+    document_vectors = dict(zip(wanted, embed([catalog[tool].document() for tool in wanted]), strict=True))
+    found: list[Record] = []
+    start = 0
+    for record, own in zip(records, cut, strict=True):
+        if len(own) == 1:
+            found.append(record)
+            continue
+        vectors_PD = part_vectors_PD[start : start + len(own)]
+        start += len(own)
+        answers: dict[int, list[tuple[str, ...]]] = defaultdict(list)
+        for answer in record.answers:
+            answers[int((vectors_PD @ document_vectors[answer[0]]).argmax())].append(answer)
+        found += [Record(own[number], tuple(those)) for number, those in sorted(answers.items())]
+    return found
