@@ -37,7 +37,7 @@ class Comparison:
         test: Split of all figures.
         tools: Tools that every method searched.
         train_queries: Queries of ``train``.
-        validation_queries: Queries of ``validation``.
+        validation_queries: Queries of ``validation`` that were looked at.
         test_queries: Queries of ``test``.
         depth: Answers that every method was asked for.
         planned: Cells that the whole comparison has, as names of their files without ``.json``.

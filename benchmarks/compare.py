@@ -6,8 +6,9 @@ comparison goes on where it stopped. The validation split chooses; the test spli
 choose.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,7 @@ from toolgen.benchmarks.trained import Trained, train
 from toolgen.errors import InputError
 from toolgen.files import fingerprint
 from toolgen.metrics import qrels_of
+from toolgen.stage import thinned
 from toolgen.terminal import err, out, progress_bar
 from toolgen.tracking import tracked
 
@@ -81,10 +83,14 @@ def _train_all(config: CompareConfig, splits: Splits, material: Material, cells:
     variants: list[Variant] = list({cell.variant.name: cell.variant for cell in cells}.values())
     codes = codebooks(config, splits.catalog, material, variants)
 
+    @cache
+    def base(seed: int) -> Mapping[str, Any] | None:
+        return trained_encoder(seed, config, material).report if config.recipe.model == TRAINED else None
+
     def trained(cell: Cell) -> Trained:
-        base = trained_encoder(cell.seed, config, material).report if config.recipe.model == TRAINED else None
+        started_from = base(cell.seed)
         done = train(cell, stages_of(cell, config, material), codes[cell.variant.name], config.launch)
-        return replace(done, base=base)
+        return replace(done, base=started_from)
 
     done = [trained(cell) for cell in cells]
     best = max(done, key=lambda each: each.validation)
@@ -107,7 +113,7 @@ def _comparison(config: CompareConfig, splits: Splits) -> Comparison:
         test=data.test,
         tools=len(splits.catalog),
         train_queries=len(splits.train),
-        validation_queries=len(splits.validation),
+        validation_queries=len(thinned(splits.validation, config.recipe.validated)),
         test_queries=len(splits.test),
         depth=min(config.depth, len(splits.catalog)),
         planned=(),

@@ -19,6 +19,7 @@ from toolgen.benchmarks.grid import Cell, CompareConfig, GridConfig, Material, f
 from toolgen.benchmarks.material import read_splits
 from toolgen.benchmarks.recipe import Variant
 from toolgen.benchmarks.results import read_results
+from toolgen.checkpoint import Artefacts
 from toolgen.errors import InputError
 from toolgen.files import read_json, write_json
 from toolgen.queries import Query, read_queries, write_queries
@@ -253,6 +254,17 @@ def test_faults_show_before_anything_is_trained(
     with pytest.raises(InputError, match=message):
         compare(config_of(folder, tiny_base, output=tmp_path, **changes))
     assert not list(tmp_path.rglob("report.json"))
+
+
+def test_cells_and_encoders_may_read_by_parts(folder: Path, tiny_base: Path, tmp_path: Path) -> None:
+    recipe = {**settings(folder, tiny_base)["recipe"], "reading": "parts", "validated": 4}
+    few = {"grid": {"schemes": ["atomic"]}, "baselines": ["dense by parts", "bi-encoder by parts"]}
+    rows = compare(config_of(folder, tiny_base, output=tmp_path, recipe=recipe, latency_queries=0, **few))
+    assert {row["method"] for row in rows} == {"atomic", "dense by parts", "bi-encoder by parts"}
+    cells = tmp_path / "tiny" / "cells"
+    assert Artefacts.load(cells / "atomic/seed-0/retrieval/final").reading == "parts"
+    assert read_json(cells / "bi-encoder-by-parts/seed-0/report.json")["config"]["reading"] == "parts"
+    assert read_json(tmp_path / "tiny/comparison.json")["validation_queries"] == 3, "those that were looked at"
 
 
 def test_a_name_is_no_path(folder: Path, tiny_base: Path) -> None:

@@ -31,6 +31,7 @@ class Rivals:
         self._wanted = torch.tensor(sorted(tokens[True] | {codes.end_id}))
         # Codes share symbols; what a wanted tool needs competes as ever.
         self._spared = torch.tensor(sorted(tokens[False] - tokens[True] - {codes.end_id}), dtype=torch.long)
+        self._spared_V = torch.empty(0, dtype=torch.bool)
 
     def logits(self, logits_nV: Tensor, labels_n: Tensor) -> Tensor:
         """The logits ``[n, V]`` with the spared tokens out of the running for labels of wanted tools.
@@ -40,6 +41,7 @@ class Rivals:
             labels_n: Token ids.
         """
         wanted_n = torch.isin(labels_n, self._wanted.to(labels_n.device))
-        spared_V = torch.zeros(logits_nV.shape[1], dtype=torch.bool, device=logits_nV.device)
-        spared_V[self._spared.to(logits_nV.device)] = True
-        return logits_nV.masked_fill(wanted_n[:, None] & spared_V, -torch.inf)
+        if len(self._spared_V) != logits_nV.shape[1] or self._spared_V.device != logits_nV.device:
+            self._spared_V = torch.zeros(logits_nV.shape[1], dtype=torch.bool, device=logits_nV.device)
+            self._spared_V[self._spared.to(logits_nV.device)] = True
+        return logits_nV.masked_fill(wanted_n[:, None] & self._spared_V, -torch.inf)

@@ -426,9 +426,12 @@ def validation_queries(config: ValidationConfig | None, catalog: ToolCatalog) ->
     """The queries that are looked at during training; none without a configuration."""
     if config is None:
         return []
-    queries = read_queries(config.queries, catalog, config.split)
-    stride = max(1, -(-len(queries) // config.most))
-    return queries[::stride]
+    return thinned(read_queries(config.queries, catalog, config.split), config.most)
+
+
+def thinned(queries: Sequence[Query], most: int) -> list[Query]:
+    """At most so many queries, evenly out of all."""
+    return list(queries[:: max(1, -(-len(queries) // most))])
 
 
 def _copy(folder: Path, to: Path) -> None:
