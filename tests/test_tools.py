@@ -349,3 +349,27 @@ def test_words_keep_every_letter_and_are_parted_by_one_space(name: str) -> None:
 @given(st.lists(st.text("abcdefghijklmnopqrstuvwxyz", min_size=2, max_size=8), min_size=1, max_size=5))
 def test_camel_case_and_snake_case_read_alike(parts: list[str]) -> None:
     assert words("".join(map(str.title, parts))) == words("_".join(parts)) == " ".join(parts)
+
+
+@pytest.mark.parametrize(
+    ("own", "general", "expected"),
+    [
+        ("Names by season", "Get a beautiful Chinese name", "Names by season\nGet a beautiful Chinese name"),
+        ("", "Get a beautiful Chinese name", "Get a beautiful Chinese name"),
+        ("Get a beautiful Chinese name.", "Get a beautiful Chinese name", "Get a beautiful Chinese name."),
+        (
+            "A name that is Chinese and beautiful",
+            "Get a beautiful Chinese name",
+            "A name that is Chinese and beautiful",
+        ),
+        ("Names by season", " ", "Names by season"),
+        ("Names by season", ["no text"], "Names by season"),
+    ],
+)
+def test_what_all_operations_of_a_tool_share_follows_unless_it_is_said(
+    own: str, general: object, expected: str
+) -> None:
+    record = {"id": "a&&b", "name": "b", "tool_name": "a", "description": own, "tool_description": general}
+    tool = Tool.from_record(record)
+    assert tool.description == expected
+    assert Tool.from_record(tool.to_record()) == tool, "once is enough"

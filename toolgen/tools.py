@@ -26,6 +26,13 @@ _FIELDS = ("id", "name", "description", "parameters", "group", "source", "metada
 _GROUP_ALIASES = ("tool_name", "category")
 """Keys that hold the group in ToolBench-like files, the most specific first."""
 
+_GENERAL = "tool_description"
+"""Key of what all operations of a tool have in common in such files. An operation's own description is often a few
+words, so this follows it, as it does where ``toolgen import toolbench`` reads ToolBench itself."""
+
+_ALREADY_SAID = 0.7
+"""Share of its longer words that a description holds which already says it."""
+
 _WORD = re.compile("(?:Um*)+(?=Um*l)|(?:Um*)?(?:lm*)+|(?:Um*)+|(?:dm*)+|o[om]*")
 """A word, in the kinds of its characters: upper case, lower case, digit, other letter, mark on one of these."""
 
@@ -113,12 +120,23 @@ class Tool:
         return cls(
             id=record["id"],
             name=record["name"],
-            description=record.get("description") or "",
+            description=_described(record),
             parameters=record.get("parameters"),
             group=group,
             source=record.get("source"),
             metadata={**(record.get("metadata") or {}), **extra},
         )
+
+
+def _described(record: Mapping[str, Any]) -> str:
+    own, general = record.get("description") or "", record.get(_GENERAL)
+    if not isinstance(general, str) or not general.strip() or general.strip() in own:
+        return own
+    telling = {word for word in words(general).split() if len(word) > 3}
+    said = telling & set(words(own).split())
+    if telling and len(said) >= _ALREADY_SAID * len(telling):
+        return own
+    return f"{own}\n{general.strip()}" if own.strip() else general.strip()
 
 
 @dataclass(frozen=True)
