@@ -203,7 +203,8 @@ def _check_folder(
         # Nothing came of an earlier run.
         write_json(path, settings)
         return
-    earlier = read_json(path)
+    # Runs of earlier versions do not say how they read.
+    earlier = {"reading": "whole", **read_json(path)}
     if differing := sorted(key for key in {*earlier, *settings} if earlier.get(key) != settings.get(key)):
         raise InputError(
             f"{config.output} holds a run with other settings ({', '.join(differing)} differ). Give the same ones "

@@ -147,10 +147,12 @@ def embed_by_length(model: SentenceTransformer, features: Mapping[str, Any]) -> 
     On a CPU texts of like length go through the model together, each group without the padding that only longer ones
     need: of a catalogue's documents, a batch is more than half padding.
     """
-    real_BT = features["attention_mask"].bool()
-    if real_BT.device.type != "cpu":
+    mask = features.get("attention_mask")
+    if mask is None or mask.device.type != "cpu":
+        # Static embeddings have no mask and no padding.
         whole: Tensor = model(dict(features))["sentence_embedding"]
         return whole
+    real_BT = mask.bool()
     order_B = real_BT.sum(1).argsort(stable=True)
     parts = []
     for rows in order_B.split(_LIKE_LENGTHS):

@@ -45,10 +45,12 @@ class UnconstrainedRetriever:
         if groups is not None:
             raise InputError("groups: without a constraint answers cannot be restricted. Leave groups out.")
         check_k(k, len(self._artefacts.catalog))
-        prompts = self._constrained.prompts(queries)
-        if self._artefacts.reading == "parts":
-            return search_by_parts(lambda texts, _: self._written(self._constrained.prompts(texts), k), queries, k)
-        return self._written(prompts, k)
+        self._constrained.check(queries)
+        if self._artefacts.reading == "whole":
+            return self._written(self._constrained.prompts(queries), k)
+        return search_by_parts(
+            lambda texts, places: self._written(self._constrained.prompts_of(texts, places), k), queries, k
+        )
 
     def _written(self, prompts: Sequence[list[int]], k: int) -> list[list[Hit]]:
         order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))

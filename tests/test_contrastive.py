@@ -174,6 +174,15 @@ def test_queries_and_documents_get_the_prompts_that_they_are_embedded_with(tmp_p
     torch.testing.assert_close(trained, torch.tensor(prompted.encode_query(["dinner"], normalize_embeddings=True)))
 
 
+def test_features_without_a_mask_go_through_as_they_are() -> None:
+    class Static(torch.nn.Module):
+        def forward(self, features: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+            return {"sentence_embedding": features["input_ids"].float()}
+
+    given = {"input_ids": torch.arange(3), "offsets": torch.tensor([0, 1])}
+    assert embed_by_length(Static(), given).tolist() == [0.0, 1.0, 2.0]
+
+
 def test_texts_of_like_length_are_embedded_together_and_come_back_in_order(encoder: SentenceTransformer) -> None:
     texts = ["word " * (1 + number * 7 % 23) for number in range(40)]
     batch = encoder.preprocess(texts)

@@ -94,7 +94,8 @@ def test_spared_tools_are_not_renewed_for_those_they_do_not_compete_with(
     codes = artefacts.codes
     rows = DocumentRows(model, artefacts, DocumentRowsConfig(renewed=4))
     before = tool_rows(model, artefacts).detach().clone()
-    disturb(model)
+    with rows.up_to_date(0):
+        disturb(model)
     wanted = Rivals(codes, codes.tool_ids[:4])
     logits = rows.logits(torch.randn(2, before.shape[1]), torch.tensor([codes.sequences[0][0]] * 2), wanted)
     assert (tool_rows(model, artefacts) != before).any(1).nonzero()[:, 0].tolist() == [0, 1, 2, 3]
@@ -140,6 +141,22 @@ def test_queries_of_some_tools_move_the_rows_of_all(untrained: Path, queries: li
     assert (rows[1] != rows[0]).any(1).all()
     # Without offsets of their own, all that moved is the documents' part.
     torch.testing.assert_close(rows[1] - rows[0], documents[1] - documents[0], rtol=1e-4, atol=1e-5)
+
+
+def test_rows_without_offsets_learn_no_bias_either(parts: tuple[PreTrainedModel, Artefacts]) -> None:
+    model, artefacts = parts
+    head = model.get_output_embeddings()
+    head.bias = torch.nn.Parameter(torch.zeros(len(head.weight)))
+    for offsets in (True, False):
+        rows = DocumentRows(model, artefacts, DocumentRowsConfig(renewed=2, offsets=offsets))
+        code = artefacts.codes.sequences[0][0]
+        model.zero_grad()
+        F.cross_entropy(
+            rows.logits(torch.randn(1, head.weight.shape[1]), torch.tensor([code])), torch.tensor([code])
+        ).backward()
+        learned = [bool(own.grad[code].any()) for own in (head.bias, head.weight)]
+        assert learned == [offsets, offsets]
+        assert head.bias.grad[0] != 0
 
 
 def test_what_is_kept_ranks_as_it_was_ranked(untrained: Path, queries: list[Query], tmp_path: Path) -> None:

@@ -142,6 +142,17 @@ def test_faults_name_the_query_and_not_the_part(whole: GenerativeRetriever) -> N
     assert by_parts.search(["Copy this file to another place. " * 60], 1)
 
 
+def test_a_query_is_checked_as_it_is_read(whole: GenerativeRetriever) -> None:
+    by_parts = GenerativeRetriever(whole.model, replace(whole.artefacts, reading="parts"))
+    long = "Copy this file to another place. " * 60
+    by_parts.check([long])
+    UnconstrainedRetriever(by_parts).search([long], 1)
+    with pytest.raises(InputError, match="Query number 1"):
+        whole.check([long])
+    with pytest.raises(InputError, match="Query number 2"):
+        by_parts.check([long, "word " * 5000])
+
+
 def test_what_is_written_freely_is_combined_alike(whole: GenerativeRetriever) -> None:
     by_parts = GenerativeRetriever(whole.model, replace(whole.artefacts, reading="parts"))
     found = UnconstrainedRetriever(by_parts).search([LONG], 4)[0]

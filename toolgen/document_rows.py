@@ -45,10 +45,14 @@ Progress = Callable[[int, int], None]
 class DocumentRowsConfig(Section):
     """How rows follow their documents."""
 
-    renewed: int = Field(32, ge=1, description="Rows made anew in each step, those that the loss pulls at most.")
+    renewed: int = Field(
+        32, ge=1, description="Rows made anew in each step (each micro-batch of it), those that the loss pulls at most."
+    )
     max_tokens: int = Field(64, ge=4, description="Tokens of a document's prompt; a longer document loses its end.")
     offsets: bool = Field(
-        True, description="Rows also learn what their documents do not say. False: they follow them and nothing else."
+        True,
+        description="Rows also learn what their documents do not say. False: what they began with beside their "
+        "documents stays as it is.",
     )
 
 
@@ -86,7 +90,10 @@ class DocumentRows:
         self._made_ND: Tensor | None = None
         self._fresh: tuple[int, Tensor] | None = None
         if not config.offsets:
-            weight.register_hook(lambda gradient: gradient.index_fill(0, self._tokens_N, 0.0))
+            # A bias of its own would be an offset too.
+            for own in (weight, getattr(model.get_output_embeddings(), "bias", None)):
+                if own is not None:
+                    own.register_hook(lambda gradient: gradient.index_fill(0, self._tokens_N, 0.0))
 
     def logits(self, states_nD: Tensor, labels_n: Tensor, rivals: Rivals | None = None) -> Tensor:
         """Logits ``[n, V]`` of a step, after the rows that its loss pulls at most were made anew.

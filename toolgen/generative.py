@@ -13,9 +13,12 @@ from transformers import PreTrainedModel
 from toolgen.beam import BeamResult, Normalize, beam_search, check_normalize, left_padded, rank_atomic
 from toolgen.checkpoint import Artefacts, load_model
 from toolgen.errors import InputError
-from toolgen.parts import DEPTH, search_by_parts
+from toolgen.parts import DEPTH, parts, search_by_parts
 from toolgen.retriever import Hit, check_k
 from toolgen.trie import TokenTrie
+
+BEAMS = 10
+"""Width of a beam search at least, unless told otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,10 +149,11 @@ class GenerativeRetriever:
         if self.artefacts.reading == "whole":
             return self._ranked(self.prompts(queries, first), k, trie, progress)
         _check_not_blank(queries, first)
-        depth = min(max(k, DEPTH), trie.leaf_count) if trie.depth == 1 else k
+        # What costs nothing more: all tools of a single token, and all beams.
+        depth = min(max(k, DEPTH if trie.depth == 1 else self._beams or BEAMS), trie.leaf_count)
 
         def search(texts: Sequence[str], places: Sequence[int]) -> list[list[Hit]]:
-            prompts = self._fitting(texts, [first + place for place in places])
+            prompts = self.prompts_of(texts, [first + place for place in places])
             told = progress and (lambda done, among: progress(done * len(queries) // among, len(queries)))
             return self._ranked(prompts, depth, trie, told)
 
@@ -181,10 +185,32 @@ class GenerativeRetriever:
             InputError: A query is blank, or does not fit the model's context beside the longest code; it is named.
         """
         _check_not_blank(queries, first)
-        return self._fitting(queries, range(first, first + len(queries)))
+        return self.prompts_of(queries, range(first, first + len(queries)))
 
-    def _fitting(self, texts: Sequence[str], numbers: Sequence[int]) -> list[list[int]]:
-        """Token ids of texts' prompts; ``numbers`` are those of their queries, for what errors say."""
+    def check(self, queries: Sequence[str]) -> None:
+        """Check that queries can be searched for, without a search.
+
+        Raises:
+            InputError: As ``search`` says.
+        """
+        _check_not_blank(queries, 1)
+        if self.artefacts.reading == "whole":
+            self.prompts(queries)
+        else:
+            for number, query in enumerate(queries, start=1):
+                cut = parts(query)
+                self.prompts_of(cut, [number] * len(cut))
+
+    def prompts_of(self, texts: Sequence[str], numbers: Sequence[int]) -> list[list[int]]:
+        """Token ids of the prompts of texts that are not blank, such as parts of queries.
+
+        Args:
+            texts: The texts.
+            numbers: Those of their queries, for what errors say.
+
+        Raises:
+            InputError: A text does not fit the model's context beside the longest code.
+        """
         prompts = self._renderer.render(texts)
         context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         for number, query, prompt in zip(numbers, texts, prompts, strict=True):
@@ -201,7 +227,7 @@ class GenerativeRetriever:
         if trie.depth == 1:
             return rank_atomic(*inputs, k, normalize=self._normalize)
         # A few tools may be left of the catalogue that the width was meant for.
-        beams = min(max(k, self._beams or 10), trie.leaf_count)
+        beams = min(max(k, self._beams or BEAMS), trie.leaf_count)
         return beam_search(*inputs, beams, normalize=self._normalize)
 
     def _batches(self, prompts: Sequence[list[int]]) -> Iterator[_Batch]:

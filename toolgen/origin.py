@@ -217,6 +217,9 @@ def resume(
         if ours != theirs:
             raise InputError(f"resume: {checkpoint} was made with another {part} ({theirs}; this run's is {ours}).")
     before, now = ({"stage": each["stage"], **_flat(each["config"])} for each in (earlier.history[-1], entry))
+    # Runs of earlier versions do not say.
+    before.setdefault("reading", "whole")
+    now.setdefault("reading", "whole")
     differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if differing:
         raise InputError(

@@ -3,7 +3,7 @@ and sentence embeddings; no language models.
 
 One state of a model cannot point at six tools at once, so a query that wants six is ranked by what they have in common.
 Read by parts it is a mixture: ``P(tool | query)`` is the mean of ``P(tool | part)``. A part that wants nothing spreads
-its probability over the catalogue and decides nothing. Short queries are one part, and nothing changes for them.
+its probability over the catalogue and decides nothing. A query without a boundary is one part, read as ever.
 
 In training nobody says which part wants which gold tool; each goes with the part that is nearest to its document.
 
@@ -76,11 +76,6 @@ def parts(text: str) -> list[str]:
 def _says_something(piece: str) -> bool:
     piece = piece.strip()
     return len(piece.split()) >= _FEWEST_WORDS or len(piece) >= _FEWEST_CHARACTERS
-
-
-def as_read(reading: Reading, texts: Sequence[str]) -> list[str]:
-    """What a model is given of texts: themselves, or the parts of all."""
-    return [part for text in texts for part in parts(text)] if reading == "parts" else list(texts)
 
 
 def read_records(

@@ -36,7 +36,7 @@ from toolgen.generative import GenerativeRetriever
 from toolgen.metrics import evaluate, qrels_of, run_from_hits
 from toolgen.order import Division
 from toolgen.origin import OriginConfig, resumable, resume, start
-from toolgen.parts import as_read, read_records
+from toolgen.parts import read_records
 from toolgen.plans import check_plan, prepare
 from toolgen.queries import Query, read_queries
 from toolgen.records import Record, kept_examples, linearize, retrieval_records
@@ -180,7 +180,7 @@ def run_stage(
     arguments.max_steps = total_steps(config.training, len(records))
     queries = validation_queries(config.validation, artefacts.catalog)
     # Before any training: a text that is too long would be noticed at the first evaluation.
-    GenerativeRetriever(model, artefacts).prompts(as_read(artefacts.reading, [query.text for query in queries]))
+    GenerativeRetriever(model, artefacts).check([query.text for query in queries])
     with tracked(config.tracking, settings, config.output, name) as run:
         arguments.report_to = run.report_to
         data = _Data(records, queries, _text(config, artefacts, arguments.max_steps))
@@ -220,7 +220,7 @@ def run_stage(
             # Losses, rates and evaluations along the way, each with its step.
             "log": trainer.state.log_history,
             # What is in memory is the last step's model.
-            PERPLEXITY: abilities.after(trainer.accelerator.unwrap_model(trainer.model)) if kept_step == last else None,
+            PERPLEXITY: _perplexity_after(abilities, trainer) if kept_step == last else None,
             "seconds": time.perf_counter() - started,
             "seconds_training": outcome.metrics["train_runtime"],
             # Of this process, since it began.
@@ -375,6 +375,11 @@ class _Abilities:
 def _conditions(found: Perplexity) -> dict[str, Any]:
     """What two figures must share to be compared."""
     return {"text": found.corpus, "fingerprint": found.fingerprint, "tokens": found.tokens, "length": found.length}
+
+
+def _perplexity_after(abilities: _Abilities, trainer: CodeTrainer) -> dict[str, Any] | None:
+    with trainer.rows_up_to_date():
+        return abilities.after(trainer.accelerator.unwrap_model(trainer.model))
 
 
 def _advise(before: Perplexity, base: Perplexity) -> None:
