@@ -86,7 +86,7 @@ def test_it_learns_and_the_best_look_is_what_is_kept(
     assert report["epoch"] == next(look["epoch"] for look in looks if look["ndcg@5"] == max(figures))
     kept = load_encoder(str(finished.output / "final"), purpose="This test")
     assert kept.max_seq_length == 32
-    assert rank_figures(kept, catalog, queries) == report["validation"]
+    assert rank_figures(kept, catalog, queries, "whole") == report["validation"]
     retriever = DenseRetriever(catalog, str(finished.output / "final"), name="bi-encoder")
     hits = retriever.search([queries[0].text], 5)[0]
     assert retriever.name == "bi-encoder" and queries[0].tools[0] in {hit.tool for hit in hits}
