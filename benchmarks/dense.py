@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from toolgen.embeddings import EMBEDDED, check_tokens, load_encoder
+from toolgen.embeddings import EMBEDDED, TextEmbedder, load_encoder
 from toolgen.errors import InputError, require
 from toolgen.indexing.clustering import one_thread
 from toolgen.parts import Reading, search_by_parts
 from toolgen.retriever import Hit, check_k
+from toolgen.terminal import progress_bar
 from toolgen.tools import ToolCatalog
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class DenseRetriever:
     ) -> None:
         """
         Args:
-            catalog: Its documents are embedded at once.
+            catalog: Its documents are embedded at once; what an encoder with a name makes of them is kept on disk.
             model: ``"embedded"``, or any sentence-transformers model by folder or name; a name may be downloaded. Or
                 one that is loaded.
             index: The same catalogue and encoder give the same graph on every run.
@@ -70,7 +71,7 @@ class DenseRetriever:
             name: Labels the figures.
             document_tokens: Cut documents, but not queries, to this many tokens, markers included; by default only the
                 encoder's own limit cuts.
-            batch_size: Texts that the encoder takes at once; it bounds memory.
+            batch_size: Queries that the encoder takes at once; it bounds memory.
             device: Such as ``"cpu"`` or ``"cuda:0"``; by default sentence-transformers chooses.
 
         Raises:
@@ -78,7 +79,6 @@ class DenseRetriever:
                 index.
             MissingPackageError: sentence-transformers, faiss or the embedded model is not installed.
         """
-        check_tokens(document_tokens)
         if index not in get_args(Index):
             raise InputError(f"Unknown index {index!r}. Choose from {', '.join(get_args(Index))}.")
         self.name = name
@@ -89,7 +89,12 @@ class DenseRetriever:
         purpose = "The dense baseline"
         self._faiss = require("faiss", purpose=purpose, pip_name="faiss-cpu")
         self._encoder = load_encoder(model, purpose=purpose, device=device) if isinstance(model, str) else model
-        embeddings_TD = self._embed_documents(document_tokens)
+        with progress_bar("Embedding documents") as progress:
+            # As exact as queries are embedded.
+            embed = TextEmbedder(
+                model, document_tokens=document_tokens, precision="fp32", device=device, progress=progress
+            )
+            embeddings_TD = embed([tool.document() for tool in catalog.values()])
         self._exact = self._faiss.IndexFlatIP(embeddings_TD.shape[1])
         self._exact.add(embeddings_TD)
         self._graph = _graph(embeddings_TD) if index == "hnsw" else None
@@ -100,18 +105,17 @@ class DenseRetriever:
         Raises:
             InputError: ``k`` is not between 1 and the number of tools to choose from, or a group has no tool.
         """
-        restriction = None
-        if groups is None:
-            check_k(k, len(self._ids))
-        else:
+        restriction, available = None, len(self._ids)
+        if groups is not None:
             allowed = [self._catalog.position(tool_id) for tool_id in self._catalog.ids_of_groups(groups)]
-            check_k(k, len(allowed))
             restriction = self._faiss.SearchParameters(sel=self._faiss.IDSelectorBatch(np.array(allowed)))
+            available = len(allowed)
+        check_k(k, available)
         if not queries:
             return []
         if self._reading == "whole":
             return self._nearest(queries, k, restriction)
-        among = min(max(k, PART_DEPTH), len(self._ids) if groups is None else len(allowed))
+        among = min(max(k, PART_DEPTH), available)
         return search_by_parts(
             lambda texts, _: [_probable(hits) for hits in self._nearest(texts, among, restriction)], queries, k
         )
@@ -139,19 +143,6 @@ class DenseRetriever:
         if len(short_b):
             cosines_BK[short_b], positions_BK[short_b] = self._exact.search(embeddings_BD[short_b], k)
         return cosines_BK, positions_BK
-
-    def _embed_documents(self, document_tokens: int | None) -> np.ndarray:
-        own_limit = self._encoder.max_seq_length
-        if document_tokens is not None:
-            self._encoder.max_seq_length = min(document_tokens, own_limit or document_tokens)
-        embeddings_TD: np.ndarray = self._encoder.encode_document(
-            [tool.document() for tool in self._catalog.values()],
-            batch_size=self._batch_size,
-            normalize_embeddings=True,
-            show_progress_bar=False,
-        )
-        self._encoder.max_seq_length = own_limit
-        return embeddings_TD
 
 
 def _probable(hits: Sequence[Hit]) -> list[Hit]:

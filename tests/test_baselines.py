@@ -219,6 +219,18 @@ def test_dense_cuts_documents_but_not_queries():
     assert cut._encoder.max_seq_length == whole._encoder.max_seq_length == 256
 
 
+def test_dense_embeds_the_documents_of_a_named_encoder_once(monkeypatch, tmp_path):
+    monkeypatch.setenv("TOOLGEN_CACHE", str(tmp_path))
+    first = DenseRetriever(CATALOG, document_tokens=32)
+    (kept,) = tmp_path.rglob("*.npy")
+    before = kept.stat().st_mtime_ns
+    again = DenseRetriever(CATALOG, document_tokens=32, index="hnsw", reading="parts")
+    assert list(tmp_path.rglob("*.npy")) == [kept] and kept.stat().st_mtime_ns == before
+    assert np.array_equal(first._exact.reconstruct_n(0, len(CATALOG)), again._exact.reconstruct_n(0, len(CATALOG)))
+    DenseRetriever(CATALOG, first._encoder, document_tokens=32)
+    assert list(tmp_path.rglob("*.npy")) == [kept], "one that is loaded may be in training"
+
+
 def test_a_graph_finds_nearly_what_comparing_all_finds_and_is_the_same_every_time():
     count, width = 3000, 24
     rng = np.random.default_rng(0)

@@ -181,3 +181,10 @@ def test_any_text_has_an_embedding(tmp_path_factory: pytest.TempPathFactory, tex
     assert vectors_ND.shape == (len(texts), 384) and np.isfinite(vectors_ND).all()
     for first, text in enumerate(texts):
         assert digest(vectors_ND[texts.index(text)]) == digest(vectors_ND[first])
+
+
+def test_of_a_loaded_encoder_nothing_is_kept_and_its_limit_stays(tmp_path: Path) -> None:
+    encoder = embeddings.load_encoder("embedded", purpose="The test")
+    vectors_ND = TextEmbedder(encoder, document_tokens=16, precision="fp32", cache=tmp_path)(TEXTS)
+    assert files(tmp_path) == [] and encoder.max_seq_length == 256
+    assert digest(vectors_ND) == digest(TextEmbedder(document_tokens=16, precision="fp32", cache=tmp_path)(TEXTS))

