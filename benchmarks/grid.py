@@ -193,7 +193,7 @@ def stages_of(cell: Cell, config: CompareConfig, material: Material) -> list[Mem
     """Configurations of the stages that train a cell, made before anything is trained, so that a fault shows at once.
 
     Raises:
-        InputError: The recipe names an unknown key, or one that is given here.
+        InputError: The recipe names an unknown key, or one that is given here, or one that does not fit the cell.
     """
     folder, data, grid = config.folder / cell.folder, config.data, config.grid
     watched = {"queries": material.queries, "split": data.validation, "most": config.recipe.validated}
@@ -221,5 +221,18 @@ def stages_of(cell: Cell, config: CompareConfig, material: Material) -> list[Mem
         queries = {"path": material.queries, "split": data.train}
         # The baselines' encoder is chosen in the same way.
         given = {**origin, **start, **common, "queries": queries, "keep": "best", "output": folder / "retrieval"}
-        stages.append(parsed_stage(RetrievalConfig, "retrieval", config.recipe.retrieval, given, training))
+        stage = parsed_stage(RetrievalConfig, "retrieval", config.recipe.retrieval, given, training)
+        _check_document_rows(stage, cell)
+        stages.append(stage)
     return stages
+
+
+def _check_document_rows(stage: RetrievalConfig, cell: Cell) -> None:
+    """The stage would say so too, but only when the cells before this one are trained."""
+    fits = cell.variant.scheme == "atomic" and stage.training.plan.train == "full"
+    if stage.document_rows is not None and not fits:
+        raise InputError(
+            f"The recipe sets retrieval.document_rows, and the grid holds {cell.method!r}. Rows follow documents where "
+            "all weights train and every tool has a token: leave out the key, or all schemes but atomic and all plans "
+            "but full."
+        )

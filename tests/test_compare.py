@@ -245,6 +245,7 @@ def test_a_cell_tells_its_stages_what_it_is(folder: Path, tiny_base: Path) -> No
         ({"grid": {"seeds": [1, 1]}}, "each seed once"),
         ({"recipe": {"memorization": {"training": {"seed": 3}}}}, "sets memorization.training.seed"),
         ({"recipe": {"retrieval": {"epoch": 3}}}, "unknown key 'epoch'"),
+        ({"recipe": {"retrieval": {"document_rows": {}}}}, "the grid holds 'numeric'"),
         ({"baselines": ["bm52"]}, "Unknown baseline"),
     ],
 )
