@@ -45,9 +45,9 @@ class UnconstrainedRetriever:
         if groups is not None:
             raise InputError("groups: without a constraint answers cannot be restricted. Leave groups out.")
         check_k(k, len(self._artefacts.catalog))
-        self._constrained.check(queries)
         if self._artefacts.reading == "whole":
             return self._written(self._constrained.prompts(queries), k)
+        self._constrained.check(queries)
         return search_by_parts(
             lambda texts, places: self._written(self._constrained.prompts_of(texts, places), k), queries, k
         )
@@ -62,8 +62,8 @@ class UnconstrainedRetriever:
         return answers
 
     def _generate(self, prompts: Sequence[list[int]], k: int) -> list[list[Hit]]:
-        codes, tokenizer, model = self._artefacts.codes, self._artefacts.tokenizer, self._constrained.model
-        pad_id = codes.end_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        codes, model = self._artefacts.codes, self._constrained.model
+        pad_id = self._artefacts.pad_id
         ids_BT, mask_BT = left_padded(prompts, pad_id)
         longest = max(map(len, codes.sequences))
         # At least two beams: with one, generate is a greedy search that returns no scores of sequences.

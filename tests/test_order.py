@@ -1,13 +1,14 @@
 """The order of the data: every row once an epoch, the same for any number of processes, and nothing lost in between."""
 
 from collections import Counter
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from toolgen.errors import InputError
-from toolgen.order import BLOCK, Division, SampleStream, StepBatches
+from toolgen.order import BLOCK, Division, SampleStream, StepBatches, batches_of_like_length
 
 
 @given(lengths=st.lists(st.integers(1, 50), min_size=1, max_size=400), seed=st.integers(0, 9), epoch=st.integers(0, 5))
@@ -88,3 +89,15 @@ def test_a_batch_that_cannot_be_divided_is_refused() -> None:
         Division.of(64, None, 3)
     with pytest.raises(InputError, match="such as 4"):
         Division.of(1, None, 4)
+
+
+@given(lengths=st.lists(st.integers(1, 30)), tokens=st.integers(1, 100))
+def test_batches_for_reading_hold_every_row_once_and_no_more_tokens_than_told(lengths: list[int], tokens: int) -> None:
+    batches = list(batches_of_like_length(lengths, tokens))
+    assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[place] for place in batch) <= tokens
+    for batch, following in pairwise(batches):
+        longest = lengths[following[0]]
+        assert max(lengths[place] for place in batch) <= longest
+        assert (len(batch) + 1) * longest > tokens, "the next row would have fitted"

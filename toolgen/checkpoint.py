@@ -64,6 +64,12 @@ class Artefacts:
         """Makes prompts as in training."""
         return PromptRenderer(self.tokenizer, self.prompt)
 
+    @property
+    def pad_id(self) -> int:
+        """Fills rows up: the tokenizer's own, else the codes' end."""
+        own = self.tokenizer.pad_token_id
+        return self.codes.end_id if own is None else own
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write tokenizer, catalogue, codebook and card beside a model's files."""
         folder = Path(folder)

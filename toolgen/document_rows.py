@@ -13,7 +13,7 @@ Knows models, prompts and codes; no queries, no trainer.
 Legend: ``N`` tools, ``n`` labels, ``R`` rows made anew in a step, ``V`` vocabulary, ``D`` width.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,9 @@ from toolgen.beam import last_states, left_padded
 from toolgen.checkpoint import Artefacts
 from toolgen.config import Section
 from toolgen.errors import InputError
+from toolgen.order import batches_of_like_length
 from toolgen.rivals import Rivals
+from toolgen.terminal import progress_bar
 from toolgen.vocabulary import output_weight
 
 STATE = "document_rows.safetensors"
@@ -37,9 +39,6 @@ STATE = "document_rows.safetensors"
 _TOKENS_A_BATCH = 4096
 _LIKE_LENGTHS = 16
 """Documents of about one length that are read together in a step."""
-
-Progress = Callable[[int, int], None]
-"""Told (done, total)."""
 
 
 class DocumentRowsConfig(Section):
@@ -82,8 +81,7 @@ class DocumentRows:
         self._renewed = min(config.renewed, len(codes.sequences))
         documents = [artefacts.catalog[tool].document() for tool in codes.tool_ids]
         self._prompts = artefacts.renderer.render(documents, config.max_tokens)
-        pad_id = artefacts.tokenizer.pad_token_id
-        self._pad_id = codes.end_id if pad_id is None else pad_id
+        self._pad_id = artefacts.pad_id
         weight = output_weight(model)
         self._tokens_N = torch.tensor([code[0] for code in codes.sequences], device=weight.device)
         self._norm = float(torch.linalg.vector_norm(weight.detach()[self._tokens_N], dim=1, dtype=torch.float32).mean())
@@ -117,16 +115,15 @@ class DocumentRows:
         return logits_nV if rivals is None else rivals.logits(logits_nV, labels_n)
 
     @contextmanager
-    def up_to_date(self, step: int, progress: Progress | None = None) -> Iterator[None]:
+    def up_to_date(self, step: int) -> Iterator[None]:
         """Inside, every row of the model is as its documents make it now; training goes on with what was there before.
 
         Args:
             step: Steps made so far: within one, documents are read only once.
-            progress: Told how many documents were read.
         """
         stale_ND = self._made()
         if self._fresh is None or self._fresh[0] != step:
-            self._fresh = step, self._read_all(progress)
+            self._fresh = step, self._read_all()
         weight = output_weight(self._model)
         with torch.no_grad():
             before_ND = weight[self._tokens_N].clone()
@@ -165,27 +162,20 @@ class DocumentRows:
         order = sorted(range(len(tools)), key=lambda place: len(self._prompts[tools[place]]))
         parts = [order[start : start + _LIKE_LENGTHS] for start in range(0, len(order), _LIKE_LENGTHS)]
         rows_RD = torch.cat([self._states([self._prompts[tools[place]] for place in part]) for part in parts])
-        back_R = torch.empty(len(order), dtype=torch.long, device=rows_RD.device)
-        back_R[torch.tensor(order, device=rows_RD.device)] = torch.arange(len(order), device=rows_RD.device)
-        return rows_RD[back_R]
+        return rows_RD[torch.tensor(order, device=rows_RD.device).argsort()]
 
     @torch.no_grad()
-    def _read_all(self, progress: Progress | None = None) -> Tensor:
+    def _read_all(self) -> Tensor:
         """Rows ``[N, D]`` out of all documents, as the model reads them when it is searched."""
-        order = sorted(range(len(self._prompts)), key=lambda tool: len(self._prompts[tool]))
-        rows_ND = torch.empty(len(order), output_weight(self._model).shape[1], device=self._tokens_N.device)
+        rows_ND = torch.empty(len(self._prompts), output_weight(self._model).shape[1], device=self._tokens_N.device)
         was_training = self._model.training
         self._model.eval()
         done = 0
-        while done < len(order):
-            end = done + 1
-            while end < len(order) and (end + 1 - done) * len(self._prompts[order[end]]) <= _TOKENS_A_BATCH:
-                end += 1
-            batch = order[done:end]
-            rows_ND[batch] = self._states([self._prompts[tool] for tool in batch])
-            done = end
-            if progress is not None:
-                progress(done, len(order))
+        with progress_bar("Rows from documents") as progress:
+            for batch in batches_of_like_length([len(prompt) for prompt in self._prompts], _TOKENS_A_BATCH):
+                rows_ND[batch] = self._states([self._prompts[tool] for tool in batch])
+                done += len(batch)
+                progress(done, len(rows_ND))
         self._model.train(was_training)
         return rows_ND
 

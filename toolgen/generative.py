@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from toolgen.beam import BeamResult, Normalize, beam_search, check_normalize, left_padded, rank_atomic
 from toolgen.checkpoint import Artefacts, load_model
 from toolgen.errors import InputError
-from toolgen.parts import DEPTH, parts, search_by_parts
+from toolgen.parts import DEPTH, all_parts, search_by_parts
 from toolgen.retriever import Hit, check_k
 from toolgen.trie import TokenTrie
 
@@ -193,13 +193,12 @@ class GenerativeRetriever:
         Raises:
             InputError: As ``search`` says.
         """
-        _check_not_blank(queries, 1)
         if self.artefacts.reading == "whole":
             self.prompts(queries)
         else:
-            for number, query in enumerate(queries, start=1):
-                cut = parts(query)
-                self.prompts_of(cut, [number] * len(cut))
+            _check_not_blank(queries, 1)
+            texts, places = all_parts(queries)
+            self.prompts_of(texts, [place + 1 for place in places])
 
     def prompts_of(self, texts: Sequence[str], numbers: Sequence[int]) -> list[list[int]]:
         """Token ids of the prompts of texts that are not blank, such as parts of queries.
@@ -234,11 +233,9 @@ class GenerativeRetriever:
         """Prompts sorted by length, so that padding stays small."""
         order = sorted(range(len(prompts)), key=lambda place: len(prompts[place]))
         device = self.model.device
-        pad_id = self.artefacts.tokenizer.pad_token_id
-        pad_id = self.artefacts.codes.end_id if pad_id is None else pad_id
         for start in range(0, len(order), self._batch_size):
             places = tuple(order[start : start + self._batch_size])
-            input_ids_BT, mask_BT = left_padded([prompts[place] for place in places], pad_id)
+            input_ids_BT, mask_BT = left_padded([prompts[place] for place in places], self.artefacts.pad_id)
             yield _Batch(places, input_ids_BT.to(device), mask_BT.to(device))
 
     def _allowed(self, groups: Sequence[str] | None) -> TokenTrie:

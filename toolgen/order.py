@@ -1,5 +1,6 @@
 """The order of the training data: an endless stream of rows that depends on the seed alone, and its division among
-steps and processes. Knows lengths of rows; no data, models or ranks of its own.
+steps and processes; and batches for reading alone, where any order will do. Knows lengths of rows; no data, models or
+ranks of its own.
 
 Step ``s`` of a run with ``B`` examples a step takes the places ``s * B`` to ``(s + 1) * B`` of the stream, whatever the
 number of processes. So any number of processes sees the same examples in the same step, and a run that goes on at step
@@ -21,6 +22,23 @@ BLOCK = 64
 _SORTED = 50 * BLOCK
 """Rows among which those of similar length are looked for. All would be too many: a block's content would be the same
 in every epoch."""
+
+
+def batches_of_like_length(lengths: Sequence[int], tokens: int) -> Iterator[list[int]]:
+    """Places of all rows in batches, the shortest first, of at most so many tokens each, padding included.
+
+    Args:
+        lengths: Tokens of each row.
+        tokens: Of a batch; a row that is longer is one by itself.
+    """
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda place: lengths[place]):
+        if batch and (len(batch) + 1) * lengths[place] > tokens:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
 
 
 class SampleStream:

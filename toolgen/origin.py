@@ -219,7 +219,6 @@ def resume(
     before, now = ({"stage": each["stage"], **_flat(each["config"])} for each in (earlier.history[-1], entry))
     # Runs of earlier versions do not say.
     before.setdefault("reading", "whole")
-    now.setdefault("reading", "whole")
     differing = [key for key in {**before, **now} if before.get(key) != now.get(key)]
     if differing:
         raise InputError(

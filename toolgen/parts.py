@@ -14,7 +14,7 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -113,6 +113,12 @@ def mixture(found: Sequence[Sequence[Hit]], k: int) -> list[Hit]:
     return sorted(scored, key=lambda hit: -hit.score)[:k]
 
 
+def all_parts(queries: Sequence[str]) -> tuple[list[str], list[int]]:
+    """The parts of all queries, and the place of the query of each."""
+    cut = [(part, place) for place, query in enumerate(queries) for part in parts(query)]
+    return [part for part, _ in cut], [place for _, place in cut]
+
+
 def search_by_parts(
     search: Callable[[Sequence[str], Sequence[int]], list[list[Hit]]], queries: Sequence[str], k: int
 ) -> list[list[Hit]]:
@@ -123,11 +129,11 @@ def search_by_parts(
         queries: Texts.
         k: Answers a query.
     """
-    cut = [parts(query) for query in queries]
-    ends = list(accumulate(map(len, cut), initial=0))
-    places = [place for place, own in enumerate(cut) for _ in own]
-    found = search([part for own in cut for part in own], places)
-    return [mixture(found[start:stop], k) for start, stop in pairwise(ends)]
+    texts, places = all_parts(queries)
+    found: list[list[list[Hit]]] = [[] for _ in queries]
+    for place, hits in zip(places, search(texts, places), strict=True):
+        found[place].append(hits)
+    return [mixture(own, k) for own in found]
 
 
 def part_records(
@@ -153,12 +159,14 @@ def part_records(
             "has none. Use multi_gold: rows."
         )
     cut = [parts(record.text) for record in records]
-    wanted = list(dict.fromkeys(answer[0] for record in records for answer in record.answers))
-    texts = [part for own in cut if len(own) > 1 for part in own]
-    if not texts:
+    several = [(record, own) for record, own in zip(records, cut, strict=True) if len(own) > 1]
+    if not several:
         return list(records)
-    part_vectors_PD = embed(texts)
-    document_vectors = dict(zip(wanted, embed([catalog[tool].document() for tool in wanted]), strict=True))
+    texts = [part for _, own in several for part in own]
+    wanted = list(dict.fromkeys(answer[0] for record, _ in several for answer in record.answers))
+    # In one call: an encoder is loaded in each.
+    vectors = embed([*texts, *(catalog[tool].document() for tool in wanted)])
+    part_vectors_PD, document_vectors = vectors[: len(texts)], dict(zip(wanted, vectors[len(texts) :], strict=True))
     found: list[Record] = []
     start = 0
     for record, own in zip(records, cut, strict=True):

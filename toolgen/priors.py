@@ -20,6 +20,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from toolgen.attention import prompt_mask
 from toolgen.codebook import Codebook
 from toolgen.config import Section
+from toolgen.order import batches_of_like_length
 from toolgen.tokenizer import encode_texts
 from toolgen.tools import Tool, ToolCatalog, words
 from toolgen.vocabulary import ExtendedVocabulary, input_weight, is_tied, output_weight, write_rows
@@ -179,21 +180,18 @@ def hidden_vectors(
     prefix = [] if first_id is None else [first_id]
     room = min(prior.max_tokens, getattr(model.config, "max_position_embeddings", prior.max_tokens) - len(prefix))
     ids_N = [prefix + ids[:room] for ids in encode_texts(tokenizer, texts)]
-    order = sorted((n for n, ids in enumerate(ids_N) if len(ids) > len(prefix)), key=lambda n: len(ids_N[n]))
+    held = [n for n, ids in enumerate(ids_N) if len(ids) > len(prefix)]
     vectors_ND = torch.zeros(len(texts), output_weight(model).shape[1])
     was_training = model.training
     model.eval()
     done = 0
     try:
-        while done < len(order):
-            end = done + 1
-            while end < len(order) and (end + 1 - done) * len(ids_N[order[end]]) <= tokens_a_batch:
-                end += 1
-            batch = order[done:end]
-            vectors_ND[batch] = _pooled_states(prior.pooling, model, [ids_N[n] for n in batch], len(prefix))
-            done = end
+        for batch in batches_of_like_length([len(ids_N[n]) for n in held], tokens_a_batch):
+            rows = [held[place] for place in batch]
+            vectors_ND[rows] = _pooled_states(prior.pooling, model, [ids_N[n] for n in rows], len(prefix))
+            done += len(rows)
             if progress is not None:
-                progress(done, len(order))
+                progress(done, len(held))
     finally:
         model.train(was_training)
     return vectors_ND

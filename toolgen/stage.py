@@ -268,10 +268,9 @@ def _trainer(
     if packed or reads_both_ways(model) or any(len(record.answers) > 1 for record in data.records):
         check_side_by_side(model, longest)
     interrupt = InterruptCallback()
-    pad_id = artefacts.tokenizer.pad_token_id
     queries = data.queries
     asked = read_records(artefacts.reading, retrieval_records(queries), artefacts.catalog)
-    collator = CodeCollator(codes.end_id if pad_id is None else pad_id, config.training.row_tokens)
+    collator = CodeCollator(artefacts.pad_id, config.training.row_tokens)
     # An encoder writes nothing freely that would have to be stopped.
     stops = not is_encoder(artefacts.base)
     examples: Any = kept_examples(data.records, renderer, codes, longest, cache_folder(), stops=stops)

@@ -15,7 +15,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from statistics import mean, median
 from typing import Any
 
@@ -47,6 +47,7 @@ def words(name: str) -> str:
     return " ".join(name[word.start() : word.end()].lower() for word in _WORD.finditer(kinds))
 
 
+@lru_cache(maxsize=4096)
 def _kind(char: str) -> str:
     if char.isupper():
         return "U"

@@ -110,13 +110,7 @@ class CodeTrainer(Trainer):
             mixed = cached_loss(plain, inputs, num_items_in_batch, replay.weight if replay is not None else 0.0)
             self._answer_loss += mixed.answers.detach()
             return mixed.whole
-        labels_n = inputs["labels"][inputs["labels"] != IGNORED]
-        if self.document_rows is not None and model.training:
-            logits_nV = self.document_rows.logits(answer_states(plain, inputs), labels_n, self.rivals)
-        else:
-            logits_nV = answer_logits(model, plain, inputs)
-            if self.rivals is not None and model.training:
-                logits_nV = self.rivals.logits(logits_nV, labels_n)
+        logits_nV = self._logits(model, plain, inputs)
         # The count is of all processes while gradients are averaged over them.
         summed = num_items_in_batch is not None and self.args.average_tokens_across_devices
         factor = self.accelerator.num_processes if summed else 1
@@ -129,6 +123,17 @@ class CodeTrainer(Trainer):
             if model.training:
                 self._answer_loss += factor * mixed.answers.detach()
         return (loss, {"logits": logits_nV}) if return_outputs else loss
+
+    def _logits(self, model: torch.nn.Module, plain: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
+        """Of all labels; in training by the rows that follow documents, and without whom the answers are spared."""
+        rivals, rows = (self.rivals, self.document_rows) if model.training else (None, None)
+        if rivals is None and rows is None:
+            return answer_logits(model, plain, inputs)
+        labels_n = inputs["labels"][inputs["labels"] != IGNORED]
+        if rows is not None:
+            return rows.logits(answer_states(plain, inputs), labels_n, rivals)
+        logits_nV = answer_logits(model, plain, inputs)
+        return logits_nV if rivals is None else rivals.logits(logits_nV, labels_n)
 
     @torch.no_grad()
     def _base_logits(self, model: torch.nn.Module, plain: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
