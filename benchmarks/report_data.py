@@ -38,6 +38,7 @@ class Method:
         interval: 95%, of NDCG@5.
         spread: Standard deviation of the seeds' NDCG@5; None where there is one seed or none.
         lead: By how much its NDCG@5 is above the best baseline's; None for that baseline and where there is none.
+        lead_trained: The same of the best trained baseline.
         hallucinated: Share of all answers.
     """
 
@@ -48,6 +49,7 @@ class Method:
     interval: Interval
     spread: float | None
     lead: Difference | None
+    lead_trained: Difference | None
     hallucinated: float
 
     @property
@@ -97,6 +99,7 @@ class Report:
         methods: The best first.
         generative: The best generative method from which nothing was left out; None where there is none.
         baseline: The best baseline; None where there is none.
+        trained: The best baseline that was trained; None where there is none.
         breakdowns: In the order to show.
         unfinished: Planned cells that are not there.
     """
@@ -105,6 +108,7 @@ class Report:
     methods: tuple[Method, ...]
     generative: Method | None
     baseline: Method | None
+    trained: Method | None
     breakdowns: tuple[Breakdown, ...]
     unfinished: tuple[str, ...]
 
@@ -120,11 +124,15 @@ class Report:
         if self.baseline is None or best.lead is None:
             return f"{own}. No baseline is finished."
         word = verdict(best.lead) + (" from" if verdict(best.lead) == INDISTINCT else "")
-        return (
-            f"{own} and is {word} the best baseline, {self.baseline.name} ({self.baseline.figures['ndcg@5']:.3f}): "
-            f"difference {signed(best.lead.mean)}, 95% {signed(best.lead.interval.low)} to "
-            f"{signed(best.lead.interval.high)}."
-        )
+        told = f"{own} and is {word} the best baseline, {_beside(self.baseline, best.lead)}."
+        if self.trained is None or self.trained.name == self.baseline.name or best.lead_trained is None:
+            return told
+        return f"{told} The best trained baseline is {_beside(self.trained, best.lead_trained)}."
+
+
+def _beside(baseline: Method, lead: Difference) -> str:
+    interval = f"95% {signed(lead.interval.low)} to {signed(lead.interval.high)}"
+    return f"{baseline.name} ({baseline.figures['ndcg@5']:.3f}): difference {signed(lead.mean)}, {interval}"
 
 
 def verdict(lead: Difference) -> str:
@@ -155,9 +163,9 @@ def make_report(results: Results, progress: Progress | None = None) -> Report:
         if progress is not None:
             progress(len(methods), total)
     methods.sort(key=lambda method: (-method.figures["ndcg@5"], method.name))
-    baseline = next((method for method in methods if method.first.family == "baseline"), None)
-    if baseline is not None:
-        methods = [method if method is baseline else _against(method, baseline) for method in methods]
+    baseline, trained = _best_baseline(methods), _best_baseline(methods, trained=True)
+    methods = [replace(method, lead=_lead(method, baseline), lead_trained=_lead(method, trained)) for method in methods]
+    baseline, trained = _best_baseline(methods), _best_baseline(methods, trained=True)
     whole = (method for method in methods if method.first.family == "generative" and method.first.ablation is None)
     generative = next(whole, None)
     breakdowns: list[Breakdown] = []
@@ -165,7 +173,7 @@ def make_report(results: Results, progress: Progress | None = None) -> Report:
         breakdowns.append(Breakdown(kinds.title, kinds.note, tuple(_parts(kinds, methods, generative, baseline))))
         if progress is not None:
             progress(len(names) + len(breakdowns), total)
-    return Report(results, tuple(methods), generative, baseline, tuple(breakdowns), _unfinished(results))
+    return Report(results, tuple(methods), generative, baseline, trained, tuple(breakdowns), _unfinished(results))
 
 
 def _method(cells: Sequence[CellResult], results: Results) -> Method:
@@ -184,12 +192,21 @@ def _method(cells: Sequence[CellResult], results: Results) -> Method:
         interval=bootstrap_interval(list(ndcg5.values())),
         spread=stdev(seeds) if len(seeds) > 1 else None,
         lead=None,
+        lead_trained=None,
         hallucinated=fmean(cell.hallucinated for cell in ordered) / answers,
     )
 
 
-def _against(method: Method, baseline: Method) -> Method:
-    return replace(method, lead=paired_difference(method.ndcg5, baseline.ndcg5))
+def _best_baseline(methods: Sequence[Method], trained: bool = False) -> Method | None:
+    """Of ranked methods; of those that were trained, which have a seed, where that is asked for."""
+    found = (method for method in methods if method.first.family == "baseline")
+    return next((method for method in found if not trained or method.first.seed is not None), None)
+
+
+def _lead(method: Method, other: Method | None) -> Difference | None:
+    if other is None or method.name == other.name:
+        return None
+    return paired_difference(method.ndcg5, other.ndcg5)
 
 
 def _parts(

@@ -51,25 +51,31 @@ def unfinished(report: Report) -> str:
 
 
 def leaderboard(report: Report) -> str:
-    """Methods by NDCG@5, each beside the best baseline."""
-    compared = "difference to the best baseline, 95%", "verdict"
-    headings = "NDCG@5", "95%", "seeds", *compared, "NDCG@1", "Recall@5", "hallucinated"
+    """Methods by NDCG@5, each beside the best baseline and, where that was not trained, beside the best that was."""
+    compared = ["difference to the best baseline, 95%", "verdict"]
+    trained = report.trained is not None and report.trained is not report.baseline
+    if trained:
+        compared += ["difference to the best trained baseline, 95%", "verdict on that"]
     rows = []
     for place, method in enumerate(report.methods):
         figures = method.figures
+        leads = [*_lead(method.lead, "best baseline" if method is report.baseline else "")]
+        if trained:
+            leads += _lead(method.lead_trained, "best trained baseline" if method is report.trained else "")
         rows.append(
             (
                 _named(method, place),
                 f"<b>{figures['ndcg@5']:.3f}</b>",
                 f"{method.interval.low:.3f} to {method.interval.high:.3f}",
                 _seeds(method),
-                *_lead(method.lead, "best baseline" if method is report.baseline else ""),
+                *leads,
                 f"{figures['ndcg@1']:.3f}",
                 f"{figures['recall@5']:.3f}",
                 f"{method.hallucinated:.1%}",
             )
         )
-    return _table("Methods by NDCG@5", report, ("method", *headings), rows)
+    headings = "method", "NDCG@5", "95%", "seeds", *compared, "NDCG@1", "Recall@5", "hallucinated"
+    return _table("Methods by NDCG@5", report, headings, rows)
 
 
 def ties(report: Report) -> str:

@@ -106,6 +106,20 @@ def test_methods_are_ranked_by_ndcg_and_measured_against_the_best_baseline(repor
         assert method.interval.high - method.interval.low < 0.3
 
 
+def test_the_best_trained_baseline_stands_beside_a_better_untrained_one(report: Report, results: Results) -> None:
+    assert report.trained is report.baseline and "trained baseline" not in report.headline()
+    assert "best trained baseline" not in render(report, 0)
+    catalog = catalog_of()
+    strong = cell_of(results.comparison, catalog, queries_of(catalog, 90), "dense by parts", None, 0.85)
+    both = make_report(replace(results, cells=(*results.cells, strong)))
+    assert both.baseline and both.trained and both.generative
+    assert (both.baseline.name, both.trained.name) == ("dense by parts", "bi-encoder")
+    assert both.trained.lead_trained is None and both.baseline.lead_trained is not None
+    assert report.generative and both.generative.lead_trained == report.generative.lead
+    assert f"The best trained baseline is bi-encoder ({both.trained.figures['ndcg@5']:.3f})" in both.headline()
+    assert "difference to the best trained baseline" in render(both, 0)
+
+
 def test_values_are_averaged_over_seeds_before_the_bootstrap(report: Report, results: Results) -> None:
     ours, theirs = (
         {
