@@ -45,6 +45,7 @@ from toolgen.tools import ToolCatalog
 from toolgen.tracking import TrackingConfig, tracked
 from toolgen.trainer import InterruptCallback
 from toolgen.training import is_out_of_memory, uses_bf16
+from toolgen.version import code_version
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
@@ -148,6 +149,7 @@ def run(config: BiEncoderConfig) -> StageResult:
             "looks": looks,
             "seconds": time.perf_counter() - started,
             "seconds_training": seconds,
+            "code_version": code_version(),
             "catalog_fingerprint": data.catalog.fingerprint,
             "config": settings,
         }
@@ -289,8 +291,9 @@ def _fit(trainer: "PairTrainer", interrupt: InterruptCallback, config: BiEncoder
     resumed = resumable(folder, resume=True) if checkpoints(folder) else None
     if resumed is not None:
         trainer.batches.first_step = step_of(resumed)
+        trainer.stopwatch.restore(resumed)
     try:
-        outcome = trainer.train(resume_from_checkpoint=str(resumed) if resumed is not None else None)
+        trainer.train(resume_from_checkpoint=str(resumed) if resumed is not None else None)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
@@ -303,8 +306,7 @@ def _fit(trainer: "PairTrainer", interrupt: InterruptCallback, config: BiEncoder
     finally:
         # A comparison may go on with other runs.
         interrupt.release()
-    seconds: float = outcome.metrics["train_runtime"]
-    return seconds
+    return trainer.stopwatch.seconds
 
 
 def _settle(config: BiEncoderConfig, trainer: "PairTrainer") -> None:

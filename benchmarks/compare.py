@@ -10,14 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-import toolgen
 from toolgen.benchmarks.baselines import check_baselines
 from toolgen.benchmarks.cell import KEPT_ANSWERS, Answer, CellResult, Comparison
 from toolgen.benchmarks.evaluation import answer, figures_of, latencies_of, spread
@@ -36,11 +34,11 @@ from toolgen.benchmarks.results import (
 )
 from toolgen.benchmarks.trained import Trained, train
 from toolgen.errors import InputError
-from toolgen.files import fingerprint
 from toolgen.metrics import qrels_of
 from toolgen.stage import thinned
 from toolgen.terminal import err, out, progress_bar
 from toolgen.tracking import tracked
+from toolgen.version import code_version
 
 LIBRARIES = ("torch", "transformers", "sentence-transformers", "bm25s", "faiss-cpu")
 """Packages whose versions figures may depend on."""
@@ -121,14 +119,6 @@ def _comparison(config: CompareConfig, splits: Splits) -> Comparison:
         code_version=code_version(),
         libraries={name: version(name) for name in LIBRARIES},
     )
-
-
-def code_version() -> str:
-    """This library's version and a fingerprint of its sources, those of the outer rooms included."""
-    root = Path(toolgen.__file__).parent
-    rooms = (root, *(root.with_name(name) for name in ("indexing", "stages", "benchmarks") if (root / name).is_dir()))
-    sources = sorted(path for room in rooms for path in room.rglob("*.py"))
-    return f"{toolgen.__version__}+{fingerprint([path.read_text(encoding='utf-8') for path in sources])}"
 
 
 def _measure_all(config: CompareConfig, splits: Splits, methods: Sequence[Method]) -> None:

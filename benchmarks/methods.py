@@ -2,7 +2,7 @@
 known of each before it is measured, and how its retriever is loaded. Measures nothing.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,6 +58,14 @@ def _blank(comparison: Comparison, method: str, **known: Any) -> CellResult:
     )
 
 
+def _manifest(
+    comparison: Comparison, settings: str, trained_by: Sequence[str] = (), steps: int | None = None
+) -> dict[str, Any]:
+    """What a result hangs on beside the data: settings, and the code that measured and trained it."""
+    told = {"settings": settings, "code_version": comparison.code_version}
+    return told if steps is None else {**told, "trained_by": list(trained_by), "steps": steps}
+
+
 def generative(trained: Trained, comparison: Comparison) -> Method:
     """A trained cell as a method."""
     cell = trained.cell
@@ -73,7 +81,7 @@ def generative(trained: Trained, comparison: Comparison) -> Method:
         tokens_a_tool=trained.codes.tokens_mean,
         minutes=trained.minutes,
         curves=trained.curves,
-        manifest={"settings": trained.settings, "code_version": comparison.code_version, "steps": trained.steps},
+        manifest=_manifest(comparison, trained.settings, trained.code_versions, trained.steps),
     )
     return Method(blank, trained.retriever)
 
@@ -95,7 +103,7 @@ def _untrained(name: str, config: CompareConfig, splits: Splits, comparison: Com
         with err.status(f"Building {name}"):
             return make_baseline(name, splits.catalog, dense_tokens=tokens)
 
-    told = {"settings": fingerprint([name, tokens]), "code_version": comparison.code_version}
+    told = _manifest(comparison, fingerprint([name, tokens]))
     return Method(_blank(comparison, name, family="baseline", manifest=told), load)
 
 
@@ -112,6 +120,7 @@ def _encoder(
 
     looks = (CurvePoint("bi-encoder", look["step"], None, look["ndcg@5"]) for look in done.report["looks"])
     settings = fingerprint([name, told.model_dump(mode="json")])
+    versions = [done.report["code_version"]] if "code_version" in done.report else []
     blank = _blank(
         comparison,
         name,
@@ -119,7 +128,7 @@ def _encoder(
         seed=seed,
         minutes=done.report["seconds_training"] / 60,
         curves=tuple(looks),
-        manifest={"settings": settings, "code_version": comparison.code_version, "steps": done.report["steps"]},
+        manifest=_manifest(comparison, settings, versions, done.report["steps"]),
     )
     return Method(blank, load)
 

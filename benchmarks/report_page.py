@@ -153,7 +153,7 @@ def render(report: Report, most: int) -> str:
         curves=tables.curves(report),
         fewest=FEWEST,
         breakdowns="".join(tables.breakdown(breakdown, report) for breakdown in report.breakdowns),
-        origin=tables.origin(comparison),
+        origin=tables.origin(report.results),
         figures=_embedded([json.loads(picture.figure.to_json()) for picture in drawn]),
         answers=_embedded(answers(report, most)),
         library=packed_plotly(),

@@ -3,10 +3,10 @@ its own to scroll in. Knows figures and HTML; no script, no picture.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 
-from toolgen.benchmarks.cell import TIE_AWARE, CellResult, Comparison
+from toolgen.benchmarks.cell import TIE_AWARE, CellResult, Comparison, Results
 from toolgen.benchmarks.report_data import INDISTINCT, Breakdown, Method, Report, signed, verdict
 from toolgen.benchmarks.report_figures import COLOURS, SIGNS, mark
 from toolgen.metrics import Difference
@@ -154,10 +154,12 @@ def breakdown(found: Breakdown, report: Report) -> str:
     return f"<h3><bdi>{safe(found.title)}</bdi></h3>{note}{table}"
 
 
-def origin(comparison: Comparison) -> str:
-    """Fingerprints, versions and what the comparison was told."""
+def origin(results: Results) -> str:
+    """Fingerprints, versions and what the comparison was told; cells that other code trained or measured, by name."""
+    comparison = results.comparison
     facts = {
         "code": comparison.code_version,
+        **{f"code of {name}": ", ".join(versions) for name, versions in _other_code(results)},
         "catalogue": comparison.catalog,
         "queries and splits": comparison.splits,
         **comparison.libraries,
@@ -168,6 +170,15 @@ def origin(comparison: Comparison) -> str:
         f"<dl>{listed}</dl><details><summary>What the comparison was told</summary>"
         f'<pre tabindex="0">{safe(told)}</pre></details>'
     )
+
+
+def _other_code(results: Results) -> Iterator[tuple[str, list[str]]]:
+    for cell in results.cells:
+        manifest = cell.manifest or {}
+        told = {*manifest.get("trained_by", ()), manifest.get("code_version")} - {results.comparison.code_version, None}
+        if told:
+            name = cell.method if cell.seed is None else f"{cell.method}, seed {cell.seed}"
+            yield name, sorted(told)
 
 
 def _table(

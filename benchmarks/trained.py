@@ -57,6 +57,11 @@ class Trained:
         return sum(report["steps"] for report in self._all)
 
     @property
+    def code_versions(self) -> list[str]:
+        """Of the code that trained it; stages of earlier versions do not say."""
+        return sorted({report["code_version"] for report in self._all if "code_version" in report})
+
+    @property
     def _all(self) -> tuple[Mapping[str, Any], ...]:
         return self.reports if self.base is None else (self.base, *self.reports)
 

@@ -19,12 +19,14 @@ from toolgen.benchmarks.dense import DenseRetriever
 from toolgen.config import parse_config
 from toolgen.embeddings import load_encoder
 from toolgen.errors import InputError
-from toolgen.files import read_json
+from toolgen.files import read_json, write_json
 from toolgen.manifest import verify
 from toolgen.queries import Query, write_queries
 from toolgen.records import retrieval_records
+from toolgen.resumption import CLOCK, Stopwatch
 from toolgen.stages.retrieval import RetrievalConfig, pairs
 from toolgen.tools import ToolCatalog
+from toolgen.version import code_version
 
 STEPS = 30
 
@@ -158,13 +160,17 @@ def test_a_run_that_was_stopped_ends_bit_equal(
 
     with monkeypatch.context() as patch:
         patch.setattr(Steps, "on_step_begin", stop)
+        patch.setattr(Stopwatch, "save", lambda _, folder: write_json(folder / CLOCK, {"seconds": 1000.0}))
         with pytest.raises(SystemExit) as stopped:
             run(config)
     assert stopped.value.code == 128 + signal.SIGTERM
     assert not (config.output / "report.json").exists()
     assert [path.name for path in (config.output / "checkpoints").glob("checkpoint-*")] == [f"checkpoint-{step + 1}"]
     result = run(config)
-    assert result.report["looks"] == read_json(finished.output / "report.json")["looks"]
+    whole = read_json(finished.output / "report.json")
+    assert result.report["looks"] == whole["looks"]
+    assert 0 < whole["seconds_training"] < 1000 < result.report["seconds_training"] < 2000
+    assert result.report["code_version"] == whole["code_version"] == code_version()
     left, right = weights(result.checkpoint), weights(finished.output / "final")
     assert left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
 

@@ -291,6 +291,15 @@ def test_the_leaderboard_reads_without_scripts(report: Report) -> None:
     assert "▲ above" in text.text and "best baseline" in text.text and "▼ below" in text.text
 
 
+def test_cells_that_other_code_made_are_named(results: Results) -> None:
+    assert "code of" not in render(make_report(results), 0)
+    own = results.comparison.code_version
+    by_other = replace(results.cells[0], manifest={"trained_by": [own, "0.0.9+old"], "code_version": own})
+    by_same = replace(results.cells[1], manifest={"trained_by": [own], "code_version": own})
+    page = render(make_report(replace(results, cells=(by_other, by_same, *results.cells[2:]))), 0)
+    assert f"<dt>code of {by_other.method}, seed 0</dt><dd>0.0.9+old</dd>" in page and page.count("code of ") == 1
+
+
 def test_unfinished_cells_are_named(results: Results) -> None:
     planned = replace(results.comparison, planned=("atomic-seed0", "residual-seed1", "semantic-seed0"))
     report = make_report(replace(results, comparison=planned))

@@ -17,9 +17,10 @@ from transformers import AutoModelForCausalLM, TrainerCallback
 from toolgen import trainer
 from toolgen.codebook import Codebook
 from toolgen.errors import InputError
+from toolgen.files import write_json
 from toolgen.manifest import verify
 from toolgen.plans import TrainPlan
-from toolgen.resumption import StateWriter, checkpoints
+from toolgen.resumption import CLOCK, StateWriter, Stopwatch, checkpoints
 from toolgen.stage import StageConfig, StageResult
 from toolgen.stages import memorization
 from toolgen.tools import ToolCatalog
@@ -112,6 +113,7 @@ def test_a_signal_saves_and_resume_ends_where_the_whole_run_does(
     training = PLAN.model_copy(update={"plan": TrainPlan(train=train)})
     whole = memorization.run(stage_one(files, dropped, tmp_path / "whole", training=training))
     cut = stage_one(files, dropped, tmp_path / "cut", training=training)
+    monkeypatch.setattr(Stopwatch, "save", lambda _, folder: write_json(folder / CLOCK, {"seconds": 1000.0}))
     assert interrupted(monkeypatch, cut, *signals) == 128 + signals[0]
     saved = tmp_path / "cut" / "checkpoints"
     assert [path.name for path in saved.iterdir()] == ["checkpoint-5"]
@@ -119,6 +121,7 @@ def test_a_signal_saves_and_resume_ends_where_the_whole_run_does(
     resumed = memorization.run(cut.model_copy(update={"resume": True}))
     assert (resumed.report["resumed_at_step"], resumed.report["steps"]) == (5, 12)
     assert resumed.report["train_loss"] == whole.report["train_loss"]
+    assert 0 < whole.report["seconds_training"] < 1000 < resumed.report["seconds_training"] < 2000
     assert_equal_weights(whole.checkpoint, resumed.checkpoint)
     assert not saved.exists(), "a finished run needs no checkpoint of its interruption"
 

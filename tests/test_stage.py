@@ -21,6 +21,7 @@ from toolgen.stages import memorization, retrieval
 from toolgen.tools import ToolCatalog
 from toolgen.trainer import CodeTrainer
 from toolgen.training import TrainingConfig
+from toolgen.version import code_version
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -73,6 +74,7 @@ def test_the_report_says_what_was_done(memorized: memorization.StageResult, cata
     assert report["records"] == len(catalog)
     assert report["steps"] == 40 * 3
     assert report["train_loss"] < 3
+    assert report["code_version"] == code_version()
     assert 0 <= report["validation"]["ndcg@5"] <= 1
 
 

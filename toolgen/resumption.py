@@ -5,6 +5,7 @@ Nothing in it depends on the number of processes or on ZeRO's stage: every tenso
 state here, because the trainer seeds them at every step from seed, step and rank.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -22,6 +23,7 @@ STATES = "optimizer"
 """Folder of the parameters' training state, in files of ``SHARD_BYTES`` or a little more."""
 
 POSITION = "resume.json"
+CLOCK = "clock.json"
 _PREFIX = "checkpoint-"
 SHARD_BYTES = 2 << 30
 
@@ -102,6 +104,32 @@ class Position:
         """Read it from a checkpoint."""
         record = read_json(checkpoint / POSITION)
         return cls(tuple(record["losses"]), tuple(record["answer_losses"]), record["total_loss"], record["logged_step"])
+
+
+class Stopwatch:
+    """Seconds of training, those before interruptions included."""
+
+    def __init__(self) -> None:
+        self._before = 0.0
+        self._began: float | None = None
+
+    def start(self) -> None:
+        """Training begins, or goes on."""
+        self._began = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """So far."""
+        return self._before + (0.0 if self._began is None else time.perf_counter() - self._began)
+
+    def save(self, checkpoint: Path) -> None:
+        """Write it into a checkpoint."""
+        write_json(checkpoint / CLOCK, {"seconds": self.seconds})
+
+    def restore(self, checkpoint: Path) -> None:
+        """Count on from a checkpoint; those of earlier versions do not say, and count as none."""
+        path = checkpoint / CLOCK
+        self._before = float(read_json(path)["seconds"]) if path.is_file() else 0.0
 
 
 def own_part(sums: Sequence[float], rank: int, world_size: int) -> float:

@@ -55,6 +55,7 @@ from toolgen.training import (
     total_steps,
     training_arguments,
 )
+from toolgen.version import code_version
 
 VALIDATION_FIGURES = ("ndcg@1", "ndcg@5", "recall@5")
 
@@ -191,6 +192,7 @@ def run_stage(
             if adjust is not None:
                 adjust(trainer, config)
             outcome = _fit(trainer, config, division)
+            seconds_training = trainer.stopwatch.seconds
         finally:
             # A comparison may go on with other runs.
             interrupt.release()
@@ -222,11 +224,12 @@ def run_stage(
             # What is in memory is the last step's model.
             PERPLEXITY: _perplexity_after(abilities, trainer) if kept_step == last else None,
             "seconds": time.perf_counter() - started,
-            "seconds_training": outcome.metrics["train_runtime"],
+            "seconds_training": seconds_training,
             # Of this process, since it began.
             "peak_host_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
             "peak_gpu_gb": torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None,
             "resumed_at_step": step_of(resumed) if resumed is not None else None,
+            "code_version": code_version(),
             "catalog_fingerprint": artefacts.catalog.fingerprint,
             "codebook_fingerprint": artefacts.codebook.fingerprint,
             "config": settings,
