@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from toolgen.benchmarks.bm25 import BM25Retriever
-from toolgen.benchmarks.dense import DenseRetriever, Index
+from toolgen.benchmarks.dense import DenseRetriever
 from toolgen.errors import InputError
 from toolgen.parts import Reading
 from toolgen.retriever import Retriever
@@ -34,7 +34,6 @@ def make_baseline(
     catalog: ToolCatalog,
     dense_model: str = "embedded",
     dense_tokens: int | None = None,
-    dense_index: Index = "flat",
 ) -> Retriever:
     """Build a baseline over the documents of ``catalog``.
 
@@ -44,7 +43,6 @@ def make_baseline(
         dense_model: Encoder of ``dense``: ``"embedded"`` or any sentence-transformers model, such as the folder of one
             that ``bi_encoder`` has trained.
         dense_tokens: Tokens of a document that ``dense`` reads; None: as many as the encoder takes.
-        dense_index: How ``dense`` searches.
 
     Raises:
         InputError: No such baseline.
@@ -54,6 +52,4 @@ def make_baseline(
     if name == "bm25":
         return BM25Retriever(catalog)
     reading: Reading = "parts" if name.endswith(BY_PARTS) else "whole"
-    return DenseRetriever(
-        catalog, dense_model, document_tokens=dense_tokens, index=dense_index, reading=reading, name=name
-    )
+    return DenseRetriever(catalog, dense_model, document_tokens=dense_tokens, reading=reading, name=name)

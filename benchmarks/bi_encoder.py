@@ -24,7 +24,7 @@ from pydantic import Field
 from transformers import set_seed
 
 from toolgen import distributed
-from toolgen.benchmarks.dense import DenseRetriever
+from toolgen.benchmarks.dense import SCALE, DenseRetriever
 from toolgen.benchmarks.negatives import NegativesConfig, mine
 from toolgen.checkpoint import publish
 from toolgen.config import Section, describe_keys, load_config
@@ -69,7 +69,7 @@ class EncoderTrainingConfig(Section):
     weight_decay: float = Field(0.0, ge=0)
     max_grad_norm: float = Field(1.0, gt=0)
     max_length: int = Field(128, ge=4, description="Tokens of a query or document; in training and in search.")
-    scale: float = Field(20.0, gt=0, description="Of the cosines in the loss: one over its temperature.")
+    scale: float = Field(SCALE, gt=0, description="Of the cosines in the loss: one over its temperature.")
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     look_every: float = Field(1.0, gt=0, description="Epochs between two looks at the validation queries.")
     seed: int = 0
@@ -163,10 +163,14 @@ def run(config: BiEncoderConfig) -> StageResult:
 
 
 def rank_figures(
-    encoder: "SentenceTransformer", catalog: ToolCatalog, queries: Sequence[Query], reading: Reading
+    encoder: "SentenceTransformer",
+    catalog: ToolCatalog,
+    queries: Sequence[Query],
+    reading: Reading,
+    scale: float = SCALE,
 ) -> dict[str, float]:
     """Exact dense ranking of labelled queries against the whole catalogue: means of ``VALIDATION_FIGURES``."""
-    retriever = DenseRetriever(catalog, encoder, reading=reading)
+    retriever = DenseRetriever(catalog, encoder, reading=reading, scale=scale)
     answers = retriever.search([query.text for query in queries], min(DEEPEST_CUT, len(catalog)))
     found = {query.id: run_from_hits(hits) for query, hits in zip(queries, answers, strict=True)}
     means = evaluate(qrels_of(queries), found).means
@@ -248,8 +252,11 @@ def _trainer(
         data_collator=PairCollator(encoder, examples, negatives, config.hard_negatives.per_query, training.seed),
         callbacks=[interrupt],
     )
-    look = (lambda: rank_figures(encoder, data.catalog, data.queries, config.reading)) if data.queries else None
-    trainer.add_callback(Steps(trainer, len(examples), between, look, config.output / "best"))
+
+    def look() -> dict[str, float]:
+        return rank_figures(encoder, data.catalog, data.queries, config.reading, training.scale)
+
+    trainer.add_callback(Steps(trainer, len(examples), between, look if data.queries else None, config.output / "best"))
     return trainer, interrupt
 
 

@@ -24,7 +24,7 @@ Index = Literal["flat", "hnsw"]
 """``flat`` compares a query with every tool; ``hnsw`` walks a graph of near ones and may miss some."""
 
 SCALE = 20.0
-"""Of cosines in a softmax, as in the training of encoders: one over its temperature."""
+"""Of cosines in a softmax, as encoders are trained by default: one over its temperature."""
 
 PART_DEPTH = 100
 """Tools that a part of a query is compared with at least."""
@@ -55,6 +55,7 @@ class DenseRetriever:
         *,
         index: Index = "flat",
         reading: Reading = "whole",
+        scale: float = SCALE,
         name: str = "dense",
         document_tokens: int | None = None,
         batch_size: int = 64,
@@ -67,7 +68,8 @@ class DenseRetriever:
                 one that is loaded.
             index: The same catalogue and encoder give the same graph on every run.
             reading: ``parts``: a query's sentences and clauses are searched for by themselves, and a tool's score is
-                the mean of what it is among those that a part finds: a softmax over cosines times ``SCALE``.
+                the mean of what it is among those that a part finds: a softmax over cosines times ``scale``.
+            scale: As in the encoder's training: one over its temperature.
             name: Labels the figures.
             document_tokens: Cut documents, but not queries, to this many tokens, markers included; by default only the
                 encoder's own limit cuts.
@@ -84,6 +86,7 @@ class DenseRetriever:
         self.name = name
         self._catalog = catalog
         self._reading = reading
+        self._scale = scale
         self._ids = catalog.ids
         self._batch_size = batch_size
         purpose = "The dense baseline"
@@ -117,7 +120,9 @@ class DenseRetriever:
             return self._nearest(queries, k, restriction)
         among = min(max(k, PART_DEPTH), available)
         return search_by_parts(
-            lambda texts, _: [_probable(hits) for hits in self._nearest(texts, among, restriction)], queries, k
+            lambda texts, _: [_probable(hits, self._scale) for hits in self._nearest(texts, among, restriction)],
+            queries,
+            k,
         )
 
     def _nearest(self, queries: Sequence[str], k: int, restriction: Any) -> list[list[Hit]]:
@@ -145,9 +150,9 @@ class DenseRetriever:
         return cosines_BK, positions_BK
 
 
-def _probable(hits: Sequence[Hit]) -> list[Hit]:
+def _probable(hits: Sequence[Hit], scale: float) -> list[Hit]:
     """Hits with logarithms of probabilities instead of cosines."""
-    logits_K = SCALE * np.array([hit.score for hit in hits])
+    logits_K = scale * np.array([hit.score for hit in hits])
     total = np.logaddexp.reduce(logits_K)
     return [Hit(hit.tool, float(logit - total)) for hit, logit in zip(hits, logits_K, strict=True)]
 

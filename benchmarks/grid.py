@@ -78,7 +78,11 @@ class CompareConfig(Section):
     data: DataConfig
     recipe: Recipe = Recipe()
     grid: GridConfig = GridConfig()
-    baselines: list[str] = Field(["bm25", "dense"], description="See `toolgen eval`.")
+    baselines: list[str] = Field(
+        ["bm25", "dense"],
+        description="bm25, dense, bi-encoder, bi-encoder hnsw; dense by parts and bi-encoder by parts read long "
+        "queries sentence by sentence.",
+    )
     launch: list[str] = Field(
         [], description="What starts a stage's processes, such as [deepspeed, --num_gpus, '8']; empty: this one."
     )
@@ -222,17 +226,30 @@ def stages_of(cell: Cell, config: CompareConfig, material: Material) -> list[Mem
         # The baselines' encoder is chosen in the same way.
         given = {**origin, **start, **common, "queries": queries, "keep": "best", "output": folder / "retrieval"}
         stage = parsed_stage(RetrievalConfig, "retrieval", config.recipe.retrieval, given, training)
-        _check_document_rows(stage, cell)
+        _check_fits(stage, cell, config)
         stages.append(stage)
     return stages
 
 
-def _check_document_rows(stage: RetrievalConfig, cell: Cell) -> None:
+def _check_fits(stage: RetrievalConfig, cell: Cell, config: CompareConfig) -> None:
     """The stage would say so too, but only when the cells before this one are trained."""
-    fits = cell.variant.scheme == "atomic" and stage.training.plan.train == "full"
-    if stage.document_rows is not None and not fits:
+    training = stage.training
+    apart = bool(config.launch) or training.deepspeed is not None
+    follows = cell.variant.scheme == "atomic" and training.plan.train == "full" and not apart
+    if stage.document_rows is not None and not follows:
         raise InputError(
-            f"The recipe sets retrieval.document_rows, and the grid holds {cell.method!r}. Rows follow documents where "
-            "all weights train and every tool has a token: leave out the key, or all schemes but atomic and all plans "
-            "but full."
+            f"The recipe sets retrieval.document_rows, and the grid holds {cell.method!r}"
+            f"{', trained by processes of its own or DeepSpeed' if apart else ''}. Rows follow documents where every "
+            "tool has a token and all weights train in one process: leave out the key, or all schemes but atomic, all "
+            "plans but full, launch and training.deepspeed."
+        )
+    if stage.spare_unlabelled and training.plan.cached_states:
+        raise InputError(
+            f"The recipe sets retrieval.spare_unlabelled, and {cell.method!r} trains on cached states, which no answer "
+            "can be spared in. Leave one of them out."
+        )
+    if config.recipe.reading == "parts" and stage.multi_gold != "rows":
+        raise InputError(
+            f"recipe.reading is parts, and retrieval.multi_gold is {stage.multi_gold}: each part of a query goes with "
+            "one gold tool. Set multi_gold to rows, or reading to whole."
         )

@@ -50,6 +50,11 @@ def read_splits(data: DataConfig) -> Splits:
     """
     catalog = ToolCatalog.from_jsonl(data.tools)
     queries = [_styled(query, data.style) for query in _labelled(data, catalog)]
+    if data.split.only is not None and data.split.shares is None:
+        raise InputError(
+            f"data.split.only is {data.split.only!r}, and no shares say how to deal those queries out. Give "
+            "data.split.shares, or leave only out."
+        )
     if data.split.shares is not None:
         done = split_queries(
             queries,

@@ -116,7 +116,14 @@ def _encoder(
 
     def load() -> Retriever:
         with err.status(f"Building {name}"):
-            return DenseRetriever(splits.catalog, str(done.checkpoint), index=index, reading=reading, name=name)
+            return DenseRetriever(
+                splits.catalog,
+                str(done.checkpoint),
+                index=index,
+                reading=reading,
+                scale=told.training.scale,
+                name=name,
+            )
 
     looks = (CurvePoint("bi-encoder", look["step"], None, look["ndcg@5"]) for look in done.report["looks"])
     settings = fingerprint([name, told.model_dump(mode="json")])

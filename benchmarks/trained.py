@@ -126,7 +126,13 @@ def _launched(stage: MemorizationConfig | RetrievalConfig, launch: Sequence[str]
     # Keys that nobody set stay out: a stage that starts from a checkpoint refuses what the checkpoint brings.
     write_json(told, stage.model_dump(mode="json", exclude_unset=True))
     module = f"toolgen.stages.{_name(stage)}"
-    done = subprocess.run([*launch, "--module", module, "--config", str(told)], check=False)
+    try:
+        done = subprocess.run([*launch, "--module", module, "--config", str(told)], check=False)
+    except OSError as error:
+        raise InputError(
+            f"launch begins with {launch[0]!r}, which cannot be started ({error.strerror}). Install it, give its path, "
+            "or leave launch out."
+        ) from error
     report = _finished(stage) if done.returncode == 0 else None
     if report is None:
         raise InputError(

@@ -137,7 +137,8 @@ def document_rows(trainer: CodeTrainer, config: RetrievalConfig) -> DocumentRows
     """What makes rows follow their documents; None: they are free.
 
     Raises:
-        InputError: They are to follow, and several processes train, or not all weights do, or codes share tokens.
+        InputError: They are to follow, and several processes train, or not all weights do, or weights decay, or codes
+            share tokens.
     """
     if config.document_rows is None:
         return None
@@ -146,6 +147,11 @@ def document_rows(trainer: CodeTrainer, config: RetrievalConfig) -> DocumentRows
         raise InputError(
             "document_rows makes rows anew out of what the model makes of their documents: it needs a model that "
             "trains (training.plan.train=full), in one process without DeepSpeed. Change these, or leave it out."
+        )
+    if training.weight_decay:
+        raise InputError(
+            f"training.weight_decay is {training.weight_decay:g}: it would shrink rows away from the documents that "
+            "they follow. Set it to 0, or leave document_rows out."
         )
     return DocumentRows(cast(PreTrainedModel, trainer.model), trainer.artefacts, config.document_rows)
 

@@ -80,8 +80,10 @@ def _configurations() -> list[Path]:
 
 @pytest.mark.parametrize("path", _configurations(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_configuration_binds_and_shows_its_command(path: Path) -> None:
+    from toolgen.benchmarks.baselines import check_baselines
     from toolgen.benchmarks.bi_encoder import BiEncoderConfig
-    from toolgen.benchmarks.grid import CompareConfig, Material, grid_cells, stages_of
+    from toolgen.benchmarks.grid import CompareConfig, Material, further_cells, grid_cells, stages_of
+    from toolgen.benchmarks.methods import ENCODERS, encoder_config
     from toolgen.benchmarks.quickstart import QuickstartConfig
     from toolgen.stages.memorization import MemorizationConfig
     from toolgen.stages.retrieval import RetrievalConfig
@@ -96,7 +98,10 @@ def test_every_configuration_binds_and_shows_its_command(path: Path) -> None:
     if isinstance(config, CompareConfig):
         assert config.name == path.stem
         files = Material(config.data.tools, config.data.queries, Path("codebooks"))
-        assert all(stages_of(cell, config, files) for cell in grid_cells(config.grid))
+        cells = grid_cells(config.grid)
+        assert all(stages_of(cell, config, files) for cell in (*cells, *further_cells(config.grid, cells[0])))
+        check_baselines(config.baselines, others=tuple(ENCODERS))
+        encoder_config(config.grid.seeds[0], config, files)
     header = path.read_text(encoding="utf-8").split("\n\n")[0]
     assert re.search(r"^#\s+(deepspeed|python|toolgen) ", header, re.MULTILINE), "the header shows no command"
     deepspeed = getattr(getattr(config, "training", None), "deepspeed", None)

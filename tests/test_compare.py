@@ -188,6 +188,12 @@ def test_contaminated_splits_stop_with_the_evidence(folder: Path, tiny_base: Pat
     assert not (tmp_path / "tiny").exists()
 
 
+def test_a_split_to_deal_out_needs_shares(folder: Path, tiny_base: Path, tmp_path: Path) -> None:
+    data = {"tools": folder / "tools.jsonl", "queries": folder / "queries.jsonl", "split": {"only": "train"}}
+    with pytest.raises(InputError, match="data.split.only is 'train', and no shares"):
+        compare(config_of(folder, tiny_base, data=data, output=tmp_path))
+
+
 def test_gold_tools_may_stand_under_another_key(folder: Path, tiny_base: Path, tmp_path: Path) -> None:
     queries = read_queries(folder / "queries.jsonl")
     ids = [query.tools[0] for query in queries]
@@ -243,9 +249,22 @@ def test_a_cell_tells_its_stages_what_it_is(folder: Path, tiny_base: Path) -> No
         ({"grid": {"schemes": ["atomics"]}}, "Unknown indexing scheme"),
         ({"grid": {"schemes": ["atomic", "atomic"]}}, "each scheme once"),
         ({"grid": {"seeds": [1, 1]}}, "each seed once"),
+        ({"launch": ["no-such-launcher"]}, "'no-such-launcher', which cannot be started"),
         ({"recipe": {"memorization": {"training": {"seed": 3}}}}, "sets memorization.training.seed"),
         ({"recipe": {"retrieval": {"epoch": 3}}}, "unknown key 'epoch'"),
         ({"recipe": {"retrieval": {"document_rows": {}}}}, "the grid holds 'numeric'"),
+        (
+            {"recipe": {"retrieval": {"document_rows": {}}}, "grid": {"schemes": ["atomic"]}, "launch": ["run"]},
+            "processes of its own",
+        ),
+        ({"recipe": {"reading": "parts", "retrieval": {"multi_gold": "sequence"}}}, "multi_gold is sequence"),
+        (
+            {
+                "recipe": {"retrieval": {"spare_unlabelled": True}},
+                "grid": {"plans": {"rows": {"train": "rows", "input_rows": False, "cached_states": True}}},
+            },
+            "trains on cached states",
+        ),
         ({"baselines": ["bm52"]}, "Unknown baseline"),
     ],
 )

@@ -194,6 +194,7 @@ def test_an_evaluation_changes_no_training(untrained: Path, queries: list[Query]
     [
         ({"training": {"plan": {"train": "rows"}}}, r"document_rows .* needs a model that\s+trains"),
         ({"training": {"deepspeed": "configs/deepspeed/zero2.json"}}, r"one process without DeepSpeed"),
+        ({"training": {"weight_decay": 0.1}}, r"weight_decay is 0.1"),
     ],
 )
 def test_what_it_cannot_do_is_refused(

@@ -157,8 +157,10 @@ def test_what_is_written_freely_is_combined_alike(whole: GenerativeRetriever) ->
     by_parts = GenerativeRetriever(whole.model, replace(whole.artefacts, reading="parts"))
     found = UnconstrainedRetriever(by_parts).search([LONG], 4)[0]
     alone = UnconstrainedRetriever(whole).search(parts(LONG), 4)
-    assert {hit.tool for hit in found} <= {hit.tool for hits in alone for hit in hits}
     assert len(found) == 4
+    for hit in found:
+        probabilities = [math.exp(other.score) for hits in alone for other in hits if other.tool == hit.tool]
+        assert math.exp(hit.score) == pytest.approx(sum(probabilities) / len(parts(LONG)), rel=1e-4)
 
 
 def test_dense_search_by_parts_finds_what_each_part_wants(catalog: ToolCatalog) -> None:
@@ -172,6 +174,8 @@ def test_dense_search_by_parts_finds_what_each_part_wants(catalog: ToolCatalog) 
     query = "Rent me a car for Friday. Book a table for two at night."
     assert {hit.tool for hit in DenseRetriever(tools, reading="parts").search([query], 2)[0]} == {"rent", "book"}
     group = DenseRetriever(catalog, reading="parts").search([query], 1, groups=[next(iter(catalog.values())).group])
+    sharp, soft = (DenseRetriever(tools, reading="parts", scale=scale).search([query], 3)[0] for scale in (80.0, 2.0))
+    assert math.exp(soft[0].score) < math.exp(sharp[0].score) <= 0.51, "either tool is half of what is wanted"
     assert group[0][0].tool in catalog.ids_of_groups([next(iter(catalog.values())).group])
 
 

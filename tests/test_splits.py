@@ -1,5 +1,6 @@
 """Splits: parts share nothing that they must not, whatever the queries; shares are met; bad input is a sentence."""
 
+import math
 import os
 import re
 from collections import Counter
@@ -138,6 +139,12 @@ def test_what_cannot_be_split_is_refused(queries: Sequence[Query], options: dict
 def test_shares_that_mean_nothing_are_refused(text: str) -> None:
     with pytest.raises(InputError, match="train=0.8,validation=0.1,test=0.1|add up to"):
         parse_shares(text)
+
+
+@pytest.mark.parametrize("shares", [{"train": 0.5, "test": 0.4}, {"train": 1.0, "test": 0.0}, {"train": math.nan}])
+def test_shares_that_no_command_read_are_checked_too(shares: dict[str, float]) -> None:
+    with pytest.raises(InputError, match="train=0.8,validation=0.1,test=0.1|add up to 0.9"):
+        split_queries(numbered(30), shares)
 
 
 def test_the_command_writes_parts_and_says_what_it_did(tmp_path: Path) -> None:

@@ -134,19 +134,31 @@ def parse_shares(text: str) -> dict[str, float]:
             share = float(number)
         except ValueError:
             share = math.nan
-        if not name or not equals or not 0 < share <= 1 or name in shares:
-            raise InputError(
-                f"Share {item.strip()!r} is unusable. Give a name and a number above 0 for every part, each name once, "
-                "such as train=0.8,validation=0.1,test=0.1."
-            )
+        if not equals or name in shares:
+            raise _unusable(item.strip())
         shares[name] = share
-    if not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
-        raise InputError(f"The shares {text} add up to {sum(shares.values()):g}; they must add up to 1.")
+    _check_shares(shares)
     return shares
 
 
+def _check_shares(shares: Mapping[str, float]) -> None:
+    for name, share in shares.items():
+        if not name or not 0 < share <= 1:
+            raise _unusable(f"{name}={share:g}")
+    if not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
+        told = ",".join(f"{name}={share:g}" for name, share in shares.items())
+        raise InputError(f"The shares {told} add up to {sum(shares.values()):g}; they must add up to 1.")
+
+
+def _unusable(share: str) -> InputError:
+    return InputError(
+        f"Share {share!r} is unusable. Give a name and a number above 0 for every part, each name once, such as "
+        "train=0.8,validation=0.1,test=0.1."
+    )
+
+
 def _check(queries: Sequence[Query], dealt: set[int], shares: Mapping[str, float], only: str | None) -> None:
-    assert math.isclose(sum(shares.values()), 1, abs_tol=1e-6), f"shares {shares} do not add up to 1"
+    _check_shares(shares)
     splits = Counter(query.split or "(none)" for query in queries)
     if not dealt:
         named = ", ".join(f"{name} ({count:,})" for name, count in splits.items()) or "none"

@@ -68,9 +68,10 @@ class Sampler:
         self._common = {group: common for common, groups in self._pools.items() for group in groups}
         wanted = [group for group, common in self._common.items() if kind == "I1" or len(self._pools[common]) > 1]
         if not wanted:
+            shared = "category" if kind == "I2" else "collection, where any is named"
             raise InputError(
-                f"No two groups of this catalogue are of one category, so queries of kind {kind} cannot be made. Give "
-                "the tools a category in their metadata, or take I1 or I3."
+                f"Queries of kind {kind} need two groups of tools of one {shared}; this catalogue has no such two. "
+                "Mend the tools' groups or metadata, or take I1."
             )
         self._turns = self._drawn(wanted, len(wanted), "turns")
 

@@ -77,7 +77,7 @@ def joined_within(catalog: ToolCatalog, per_tool: int, seed: int, scope: Scope, 
     """Make long queries that want two to five tools of one group, of one category or of the whole catalogue.
 
     Every tool that has company takes part in ``per_tool``. What a tool's request says depends on the seed and on the
-    tool alone; a tool that is added changes the company of those it falls between and no other query.
+    tool alone; a tool that is added changes the company of those it falls between and of few others.
 
     Args:
         catalog: The tools.
