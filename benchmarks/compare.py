@@ -137,7 +137,7 @@ def _measure_all(config: CompareConfig, splits: Splits, methods: Sequence[Method
             latency = found[retriever.name]
             timed = replace(result, latency_p50_ms=latency.p50_ms, latency_p95_ms=latency.p95_ms)
             write_cell(config.folder, timed)
-            _track(config, timed)
+            _track(config, splits, timed)
 
 
 def _measured(config: CompareConfig, splits: Splits, method: Method) -> CellResult:
@@ -169,11 +169,11 @@ def _measured(config: CompareConfig, splits: Splits, method: Method) -> CellResu
     write_cell(config.folder, result)
     if not config.latency_queries:
         # Nothing is left to be measured.
-        _track(config, result)
+        _track(config, splits, result)
     return result
 
 
-def _track(config: CompareConfig, result: CellResult) -> None:
+def _track(config: CompareConfig, splits: Splits, result: CellResult) -> None:
     """One run a cell, all of a comparison in one group: curves by step, figures as its summary."""
     name = result.method if result.seed is None else f"{result.method}, seed {result.seed}"
     told = config.tracking.model_copy(update={"group": config.name, "name": name})
@@ -187,8 +187,12 @@ def _track(config: CompareConfig, result: CellResult) -> None:
             run.log({**known, f"{point.stage}/step": point.step})
         kept = ("hallucinated", "latency_p50_ms", "latency_p95_ms", "tokens_a_tool", "minutes")
         run.summary({**result.figures, **{key: getattr(result, key) for key in kept}})
-        rows = [[query_id, *(hit.tool for hit in hits[:1])] for query_id, hits in result.answers.items() if hits]
-        run.table("answers", ("query", "first answer"), rows)
+        ndcg5 = result.scores["ndcg@5"]
+        first = {query_id: hits[0].tool if hits else "" for query_id, hits in result.answers.items()}
+        rows = [
+            [query.id, query.text, ", ".join(query.tools), first[query.id], ndcg5[query.id]] for query in splits.test
+        ]
+        run.table("answers", ("query", "text", "gold tools", "first answer", "ndcg@5"), rows)
 
 
 def _table(rows: Sequence[dict[str, Any]], config: CompareConfig, splits: Splits) -> Table:

@@ -19,7 +19,12 @@ app = typer.Typer(add_completion=False)
 
 QUALITY = ("ndcg@5", "ndcg@1", "recall@5", "hallucinated")
 COST = ("latency_p50_ms", "tokens_a_tool", "minutes")
-STAGES = ("memorization", "retrieval")
+CURVES = {
+    "memorization": ("loss", "ndcg@5"),
+    "retrieval": ("loss", "ndcg@5"),
+    "bi-encoder": ("ndcg@5",),
+}
+"""Stage -> what is tracked along its steps."""
 
 
 def layout(entity: str, project: str, group: str) -> Any:
@@ -44,8 +49,8 @@ def layout(entity: str, project: str, group: str) -> Any:
     quality.append(wr.ScatterPlot(title="quality against length", x="tokens_a_tool", y="ndcg@5"))
     curves = [
         wr.LinePlot(title=f"{stage}: {figure}", x=f"{stage}/step", y=[f"{stage}/{figure}"])
-        for stage in STAGES
-        for figure in ("loss", "ndcg@5")
+        for stage, figures in CURVES.items()
+        for figure in figures
     ]
     return ws.Workspace(
         entity=entity,

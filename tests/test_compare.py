@@ -2,7 +2,8 @@
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from tiny_encoder import save_tiny_encoder
 from typer.testing import CliRunner
 
 from toolgen import cli
-from toolgen.benchmarks import bi_encoder
+from toolgen.benchmarks import bi_encoder, dashboard
 from toolgen.benchmarks import compare as comparing
 from toolgen.benchmarks.compare import compare
 from toolgen.benchmarks.grid import Cell, CompareConfig, GridConfig, Material, further_cells, grid_cells, stages_of
@@ -25,6 +26,7 @@ from toolgen.files import read_json, write_json
 from toolgen.queries import Query, read_queries, write_queries
 from toolgen.stages import memorization, retrieval
 from toolgen.tools import ToolCatalog
+from toolgen.tracking import Run, TrackingConfig
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
@@ -131,6 +133,51 @@ def test_no_test_query_is_trained_on_and_all_cells_read_the_same(rows: list[dict
 def test_one_run_a_cell_is_tracked(rows: list[dict[str, Any]], folder: Path) -> None:
     runs = list((folder / "out/tiny/tracking").glob("*/wandb/offline-run-*/*.wandb"))
     assert len(runs) == len(rows) and all(path.stat().st_size for path in runs)
+
+
+class Recorder(Run):
+    """Remembers what a run of the tracker is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.curves: list[Mapping[str, float]] = []
+        self.final: Mapping[str, Any] = {}
+        self.tables: dict[str, tuple[Sequence[str], Sequence[Sequence[Any]]]] = {}
+
+    def log(self, figures: Mapping[str, float]) -> None:
+        self.curves.append(figures)
+
+    def summary(self, figures: Mapping[str, Any]) -> None:
+        self.final = figures
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        self.tables[name] = columns, rows
+
+
+def test_a_run_holds_what_the_dashboard_shows_and_every_answer(
+    rows: list[dict[str, Any]], folder: Path, tiny_base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[tuple[str | None, Mapping[str, Any], Recorder]] = []
+
+    @contextmanager
+    def recorded(told: TrackingConfig, told_settings: Mapping[str, Any], *_: Any) -> Iterator[Recorder]:
+        runs.append((told.group, told_settings, Recorder()))
+        yield runs[-1][2]
+
+    monkeypatch.setattr(comparing, "tracked", recorded)
+    config = config_of(folder, tiny_base)
+    splits = read_splits(config.data)
+    for cell in read_results(folder / "out/tiny").cells:
+        comparing._track(config, splits, cell)
+    assert len(runs) == len(rows) and {group for group, _, _ in runs} == {"tiny"}
+    shown = {f"{stage}/{figure}" for stage, figures in dashboard.CURVES.items() for figure in figures}
+    steps = {f"{stage}/step" for stage in dashboard.CURVES}
+    assert {name for _, _, run in runs for figures in run.curves for name in figures} == shown | steps
+    for _, told, run in runs:
+        assert {*dashboard.QUALITY, *dashboard.COST} <= run.final.keys() and told["method"]
+        columns, answers = run.tables["answers"]
+        assert columns == ("query", "text", "gold tools", "first answer", "ndcg@5")
+        assert [(row[1], row[2]) for row in answers] == [(query.text, ", ".join(query.tools)) for query in splits.test]
 
 
 def test_cells_are_tracked_where_nothing_is_timed(folder: Path, tiny_base: Path, tmp_path: Path) -> None:
