@@ -1,6 +1,8 @@
 """A comparison on the tiny model: every cell in one leaderboard, nothing done twice, faults told first."""
 
 import json
+import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ from toolgen.queries import Query, read_queries, write_queries
 from toolgen.stages import memorization, retrieval
 from toolgen.tools import ToolCatalog
 from toolgen.tracking import Run, TrackingConfig
+from toolgen.trainer import _Exactness
 
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
@@ -209,6 +212,32 @@ def test_what_is_finished_is_neither_trained_nor_measured_again(
     for module, name in (*finished, (bi_encoder, "_trainer")):
         monkeypatch.setattr(module, name, never)
     assert compare(config_of(folder, tiny_base)) == rows
+
+
+def test_an_interrupted_comparison_ends_where_a_whole_one_does(
+    rows: list[dict[str, Any]], folder: Path, tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid, baselines = {"schemes": ["atomic"], "seeds": [3]}, ["bm25", "bi-encoder"]
+    config = config_of(folder, tiny_base, grid=grid, baselines=baselines, latency_queries=0, output=tmp_path)
+    begin = _Exactness.on_step_begin
+
+    def stop(self: _Exactness, args: Any, state: Any, control: Any, **rest: Any) -> None:
+        begin(self, args, state, control, **rest)
+        if "retrieval" in str(args.output_dir) and state.global_step == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_Exactness, "on_step_begin", stop)
+        with pytest.raises(SystemExit):
+            compare(config)
+    assert (tmp_path / "tiny/cells/atomic/seed-3/memorization/report.json").is_file()
+    assert not (tmp_path / "tiny/leaderboard.json").exists()
+    clocks = ("minutes", "latency_p50_ms", "latency_p95_ms")
+    whole, again = (
+        {row["method"]: {key: value for key, value in row.items() if key not in clocks} for row in found}
+        for found in ([row for row in rows if row["seed"] in (3, None)], compare(config))
+    )
+    assert again == {method: whole[method] for method in ("atomic", "bm25", "bi-encoder")}
 
 
 def test_another_recipe_or_other_data_cannot_share_a_folder(
