@@ -20,7 +20,7 @@ from toolgen.benchmarks.baselines import check_baselines
 from toolgen.benchmarks.cell import KEPT_ANSWERS, Answer, CellResult, Comparison
 from toolgen.benchmarks.evaluation import answer, figures_of, latencies_of, spread
 from toolgen.benchmarks.grid import TRAINED, Cell, CompareConfig, Material, further_cells, grid_cells, stages_of
-from toolgen.benchmarks.material import Splits, codebooks, read_splits, write_material
+from toolgen.benchmarks.material import Splits, check_made, codebooks, read_splits, write_material
 from toolgen.benchmarks.methods import ENCODERS, Method, baselines, encoder_config, generative, trained_encoder
 from toolgen.benchmarks.recipe import Variant
 from toolgen.benchmarks.report import write_report
@@ -61,7 +61,7 @@ def compare(config: CompareConfig) -> list[dict[str, Any]]:
     material = write_material(config, splits)
     for cell in (*cells, *further_cells(config.grid, cells[0])):
         stages_of(cell, config, material)
-    encoder_config(config.grid.seeds[0], config, material)
+    check_made(encoder_config(config.grid.seeds[0], config, material).made, splits, config.data.split.near)
     trained = _train_all(config, splits, material, cells)
     comparison = _comparison(config, splits)
     methods = [*baselines(config, splits, material, comparison), *(generative(each, comparison) for each in trained)]

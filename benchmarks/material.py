@@ -4,6 +4,7 @@ share nothing, codebooks. Trains nothing.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from toolgen.benchmarks.evaluation import spread
 from toolgen.benchmarks.grid import CompareConfig, DataConfig, Material, tokenizer_of
@@ -106,6 +107,29 @@ def _styled(query: Query, key: str | None) -> Query:
 
 def _thinned(queries: Sequence[Query], most: int | None) -> Sequence[Query]:
     return queries if most is None else spread(queries, most)
+
+
+def check_made(paths: Sequence[Path], splits: Splits, near: float) -> None:
+    """See that no text that was made for training is, or nearly is, that of a query that chooses or is tested on.
+
+    Args:
+        paths: Files of queries that were made.
+        splits: What they are trained beside.
+        near: As in ``SplitConfig``.
+
+    Raises:
+        InputError: A file is unusable, or a text is shared; then with the evidence.
+    """
+    # With one gold tool a query is compared by its text alone: gold sets are meant to be like those of people.
+    made = [
+        replace(query, id=f"{path}: {query.id}", tools=query.tools[:1], split="made")
+        for path in paths
+        for query in read_queries(path, splits.catalog)
+    ]
+    judging = {"validation": splits.validation, "test": splits.test}
+    judged = [replace(query, tools=query.tools[:1], split=role) for role, part in judging.items() for query in part]
+    if made:
+        require_clean_splits([*made, *judged], "query", near=near, train=["made"], test=list(judging))
 
 
 def write_material(config: CompareConfig, splits: Splits) -> Material:

@@ -39,6 +39,11 @@ class PairsConfig(Section):
     """Which queries are trained on. Every method that is compared with this stage takes the same."""
 
     queries: QueriesConfig | None = None
+    made: list[Path] = Field(
+        [],
+        description="Files of queries that nobody asked, such as those of `toolgen queries generate`: trained on like "
+        "the labelled ones, but their tools do not count as labelled.",
+    )
     synthetic_per_tool: int = Field(0, ge=0, description="Queries made from each tool's document.")
     joined_per_tool: int = Field(0, ge=0, description="Long queries for several tools that each tool takes part in.")
     joined_within: dict[Scope, Annotated[int, Field(ge=0)]] = Field(
@@ -91,15 +96,17 @@ def pairs(
         InputError: The configuration names no queries, or they are unusable.
     """
     joined = config.joined_per_tool or any(config.joined_within.values())
-    if config.queries is None and not config.synthetic_per_tool and not joined:
+    if config.queries is None and not config.made and not config.synthetic_per_tool and not joined:
         raise InputError(
-            "Retrieval training needs queries: give queries.path (labelled queries), synthetic_per_tool (how many to "
-            "make from each tool's document), joined_per_tool or joined_within (long ones for several tools), or more "
-            "than one of them."
+            "Retrieval training needs queries: give queries.path (labelled queries), made (files of queries that were "
+            "made), synthetic_per_tool (how many to make from each tool's document), joined_per_tool or joined_within "
+            "(long ones for several tools), or more than one of them."
         )
     found: list[Record] = []
     if config.queries is not None:
         found += retrieval_records(read_queries(config.queries.path, catalog, config.queries.split), multi_gold)
+    for path in config.made:
+        found += retrieval_records(read_queries(path, catalog), multi_gold)
     styles = style_weights(config.styles)
     if config.synthetic_per_tool:
         found += synthetic_records(catalog, config.synthetic_per_tool, seed, styles)

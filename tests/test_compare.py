@@ -264,6 +264,26 @@ def test_contaminated_splits_stop_with_the_evidence(folder: Path, tiny_base: Pat
     assert not (tmp_path / "tiny").exists()
 
 
+def test_queries_that_were_made_are_trained_on_by_all_and_never_tested_on(
+    folder: Path, tiny_base: Path, tmp_path: Path
+) -> None:
+    given = settings(folder, tiny_base)["recipe"]
+    recipe = {**given, "retrieval": {**given["retrieval"], "made": [tmp_path / "made.jsonl"]}}
+    least = {"grid": {"schemes": ["atomic"]}, "baselines": ["bi-encoder"], "latency_queries": 0, "output": tmp_path}
+    config = config_of(folder, tiny_base, recipe=recipe, **least)
+    splits = read_splits(config.data)
+    tested = splits.test[0]
+    write_queries(tmp_path / "made.jsonl", [replace(tested, id="copy", split=None, text=tested.text.upper())])
+    with pytest.raises(InputError, match="copy"):
+        compare(config)
+    assert not list(tmp_path.rglob("report.json"))
+    write_queries(tmp_path / "made.jsonl", [replace(tested, id="new", split=None, text="zebra quilt umbrella")])
+    compare(config)
+    reports = [read_json(path) for path in (tmp_path / "tiny").rglob("report.json")]
+    asked = {report["records"] for report in reports if report["stage"] != "memorization"}
+    assert asked == {1 + sum(len(query.tools) for query in splits.train)}
+
+
 def test_a_split_to_deal_out_needs_shares(folder: Path, tiny_base: Path, tmp_path: Path) -> None:
     data = {"tools": folder / "tools.jsonl", "queries": folder / "queries.jsonl", "split": {"only": "train"}}
     with pytest.raises(InputError, match="data.split.only is 'train', and no shares"):

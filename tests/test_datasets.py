@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 from test_cli import run
 
 from toolgen.checkpoint import Artefacts
@@ -72,6 +73,26 @@ def test_queries_made_from_documents_cover_the_tools_that_nobody_asked_for(
     assert both[: len(labelled)] == labelled
     made = Counter(named(both[len(labelled) :]))
     assert made == dict.fromkeys(artefacts.catalog, 2)
+
+
+def test_queries_that_were_made_are_trained_on_and_count_as_nobodys(untrained: Path, few: Path, tmp_path: Path) -> None:
+    artefacts = Artefacts.load(untrained)
+    labelled = retrieval.records(artefacts, configured(untrained, few))
+    other = artefacts.catalog.ids[-1]
+    write_queries(tmp_path / "made.jsonl", [Query("m", "something that a model wrote", (other,))])
+    config = configured(untrained, few, made=[str(tmp_path / "made.jsonl")], spare_unlabelled=True)
+    both = retrieval.records(artefacts, config)
+    assert both[: len(labelled)] == labelled
+    assert [(record.text, record.answers) for record in both[len(labelled) :]] == [
+        ("something that a model wrote", ((other,),))
+    ]
+    token = {tool: code[0] for tool, code in zip(artefacts.codes.tool_ids, artefacts.codes.sequences, strict=True)}
+    spared = retrieval.rivals(artefacts, config)
+    assert spared is not None
+    (logits_V,) = spared.logits(
+        torch.zeros(1, max(token.values()) + 1), torch.tensor([token[artefacts.catalog.ids[0]]])
+    )
+    assert logits_V[token[other]] == -torch.inf and logits_V[token[artefacts.catalog.ids[1]]] == 0
 
 
 def test_the_styles_of_made_queries_are_chosen(untrained: Path, few: Path) -> None:
