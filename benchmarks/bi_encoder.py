@@ -119,6 +119,8 @@ def run(config: BiEncoderConfig) -> StageResult:
         SystemExit: A signal stopped the training; a checkpoint to go on from was saved.
     """
     started = time.perf_counter()
+    # Now, while the sources are those that were loaded.
+    code_version()
     if distributed.world_size() > 1:
         raise InputError("The bi-encoder is trained by one process. Run it with plain python.")
     data = _Data.load(config)
@@ -149,7 +151,7 @@ def run(config: BiEncoderConfig) -> StageResult:
             "looks": looks,
             "seconds": time.perf_counter() - started,
             "seconds_training": seconds,
-            "code_version": code_version(),
+            "code_versions": trainer.work.code_versions,
             "catalog_fingerprint": data.catalog.fingerprint,
             "config": settings,
         }
@@ -298,7 +300,7 @@ def _fit(trainer: "PairTrainer", interrupt: InterruptCallback, config: BiEncoder
     resumed = resumable(folder, resume=True) if checkpoints(folder) else None
     if resumed is not None:
         trainer.batches.first_step = step_of(resumed)
-        trainer.stopwatch.restore(resumed)
+        trainer.work.restore(resumed)
     try:
         trainer.train(resume_from_checkpoint=str(resumed) if resumed is not None else None)
     except (RuntimeError, MemoryError) as error:
@@ -313,7 +315,7 @@ def _fit(trainer: "PairTrainer", interrupt: InterruptCallback, config: BiEncoder
     finally:
         # A comparison may go on with other runs.
         interrupt.release()
-    return trainer.stopwatch.seconds
+    return trainer.work.seconds
 
 
 def _settle(config: BiEncoderConfig, trainer: "PairTrainer") -> None:

@@ -20,7 +20,7 @@ from toolgen.benchmarks.baselines import check_baselines
 from toolgen.benchmarks.cell import KEPT_ANSWERS, Answer, CellResult, Comparison
 from toolgen.benchmarks.evaluation import answer, figures_of, latencies_of, spread
 from toolgen.benchmarks.grid import TRAINED, Cell, CompareConfig, Material, further_cells, grid_cells, stages_of
-from toolgen.benchmarks.material import Splits, check_made, codebooks, read_splits, write_material
+from toolgen.benchmarks.material import Splits, codebooks, read_made, read_splits, write_material
 from toolgen.benchmarks.methods import ENCODERS, Method, baselines, encoder_config, generative, trained_encoder
 from toolgen.benchmarks.recipe import Variant
 from toolgen.benchmarks.report import write_report
@@ -32,7 +32,7 @@ from toolgen.benchmarks.results import (
     write_comparison,
     write_leaderboard,
 )
-from toolgen.benchmarks.trained import Trained, train
+from toolgen.benchmarks.trained import Trained, check_launch, train
 from toolgen.errors import InputError
 from toolgen.metrics import qrels_of
 from toolgen.stage import thinned
@@ -55,13 +55,16 @@ def compare(config: CompareConfig) -> list[dict[str, Any]]:
     Raises:
         InputError: Something is unusable, splits share what they must not, or the folder holds something else.
     """
+    # Now, while the sources are those that were loaded.
+    code_version()
     check_baselines(config.baselines, others=tuple(ENCODERS))
+    check_launch(config.launch)
     cells = grid_cells(config.grid)
     splits = read_splits(config.data)
-    material = write_material(config, splits)
+    material = write_material(config, splits, read_made(config, splits))
     for cell in (*cells, *further_cells(config.grid, cells[0])):
         stages_of(cell, config, material)
-    check_made(encoder_config(config.grid.seeds[0], config, material).made, splits, config.data.split.near)
+    encoder_config(config.grid.seeds[0], config, material)
     trained = _train_all(config, splits, material, cells)
     comparison = _comparison(config, splits)
     methods = [*baselines(config, splits, material, comparison), *(generative(each, comparison) for each in trained)]

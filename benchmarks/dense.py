@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
-from toolgen.embeddings import EMBEDDED, TextEmbedder, load_encoder
+from toolgen.embeddings import EMBEDDED, TextEmbedder, check_tokens, load_encoder
 from toolgen.errors import InputError, require
 from toolgen.indexing.clustering import one_thread
 from toolgen.parts import Reading, search_by_parts
@@ -81,6 +81,7 @@ class DenseRetriever:
                 index.
             MissingPackageError: sentence-transformers, faiss or the embedded model is not installed.
         """
+        check_tokens(document_tokens)
         if index not in get_args(Index):
             raise InputError(f"Unknown index {index!r}. Choose from {', '.join(get_args(Index))}.")
         self.name = name
@@ -95,7 +96,11 @@ class DenseRetriever:
         with progress_bar("Embedding documents") as progress:
             # As exact as queries are embedded.
             embed = TextEmbedder(
-                model, document_tokens=document_tokens, precision="fp32", device=device, progress=progress
+                self._encoder,
+                document_tokens=document_tokens,
+                precision="fp32",
+                keep=isinstance(model, str),
+                progress=progress,
             )
             embeddings_TD = embed([tool.document() for tool in catalog.values()])
         self._exact = self._faiss.IndexFlatIP(embeddings_TD.shape[1])

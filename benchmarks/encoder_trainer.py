@@ -17,7 +17,7 @@ from toolgen.base import without_bars
 from toolgen.checkpoint import publish
 from toolgen.manifest import seal, sync_folder
 from toolgen.order import StepBatches
-from toolgen.resumption import Stopwatch, checkpoint_name, checkpoints
+from toolgen.resumption import Work, checkpoint_name, checkpoints
 from toolgen.stage import VALIDATION_FIGURES
 
 CHOICE = "ndcg@5"
@@ -31,7 +31,7 @@ class PairTrainer(SentenceTransformerTrainer):
 
     Attributes:
         batches: Rows of every step.
-        stopwatch: Counts the seconds of training; who goes on from a checkpoint restores it.
+        work: What went into the run; who goes on from a checkpoint restores it.
     """
 
     def __init__(self, *, batches: StepBatches, rows: int, **arguments: Any) -> None:
@@ -43,7 +43,7 @@ class PairTrainer(SentenceTransformerTrainer):
         """
         super().__init__(train_dataset=Dataset.from_dict({"example": range(rows)}), **arguments)
         self.batches = batches
-        self.stopwatch = Stopwatch()
+        self.work = Work()
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """No card: it would quote training texts, and ask the hub about the base model."""
@@ -83,7 +83,7 @@ class PairTrainer(SentenceTransformerTrainer):
         shutil.rmtree(unfinished, ignore_errors=True)
         super()._save_checkpoint(model, trial)
         name = checkpoint_name(self.state.global_step)
-        self.stopwatch.save(unfinished / name)
+        self.work.save(unfinished / name)
         seal(unfinished / name)
         whole = unfinished.with_name(name)
         shutil.rmtree(whole, ignore_errors=True)
@@ -112,7 +112,7 @@ class Steps(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """An epoch that is no better than no training is not chosen."""
-        self._trainer.stopwatch.start()
+        self._trainer.work.start()
         if state.global_step == 0:
             state.epoch = 0.0
             self._judge()

@@ -182,11 +182,18 @@ class Material:
         tools: Catalogue.
         queries: Labelled queries with their splits.
         codebooks: Folder of the schemes' codebooks.
+        made: Queries that were made for training; None: there are none.
     """
 
     tools: Path
     queries: Path
     codebooks: Path
+    made: Path | None = None
+
+    @property
+    def pairs(self) -> dict[str, Any]:
+        """Keys of ``PairsConfig`` that say where queries lie, but for the split of the labelled ones."""
+        return {} if self.made is None else {"made": [self.made]}
 
     def codebook(self, variant: Variant) -> Path:
         """Where a scheme's codebook lies."""
@@ -225,14 +232,16 @@ def stages_of(cell: Cell, config: CompareConfig, material: Material) -> list[Mem
         queries = {"path": material.queries, "split": data.train}
         # The baselines' encoder is chosen in the same way.
         given = {**origin, **start, **common, "queries": queries, "keep": "best", "output": folder / "retrieval"}
-        stage = parsed_stage(RetrievalConfig, "retrieval", config.recipe.retrieval, given, training)
+        keys = {key: value for key, value in config.recipe.retrieval.items() if key != "made"}
+        stage = parsed_stage(RetrievalConfig, "retrieval", keys, {**given, **material.pairs}, training)
         _check_fits(stage, cell, config)
         stages.append(stage)
     return stages
 
 
 def _check_fits(stage: RetrievalConfig, cell: Cell, config: CompareConfig) -> None:
-    """The stage would say so too, but only when the cells before this one are trained."""
+    """The stage would say so too, but only when the cells before this one are trained. A launcher is taken for one of
+    several processes."""
     training = stage.training
     apart = bool(config.launch) or training.deepspeed is not None
     follows = cell.variant.scheme == "atomic" and training.plan.train == "full" and not apart
@@ -242,6 +251,11 @@ def _check_fits(stage: RetrievalConfig, cell: Cell, config: CompareConfig) -> No
             f"{', trained by processes of its own or DeepSpeed' if apart else ''}. Rows follow documents where every "
             "tool has a token and all weights train in one process: leave out the key, or all schemes but atomic, all "
             "plans but full, launch and training.deepspeed."
+        )
+    if stage.document_rows is not None and training.weight_decay:
+        raise InputError(
+            f"The recipe sets retrieval.document_rows and training.weight_decay={training.weight_decay:g}, which would "
+            "shrink rows away from their documents. Leave one of them out."
         )
     if stage.spare_unlabelled and training.plan.cached_states:
         raise InputError(

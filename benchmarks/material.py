@@ -10,11 +10,13 @@ from toolgen.benchmarks.evaluation import spread
 from toolgen.benchmarks.grid import CompareConfig, DataConfig, Material, tokenizer_of
 from toolgen.benchmarks.recipe import Variant, index_variant
 from toolgen.codebook import Codebook, CodebookStatistics
+from toolgen.config import parse_config
 from toolgen.errors import InputError
 from toolgen.files import fingerprint
-from toolgen.leaks import require_clean_splits
+from toolgen.leaks import check_splits, require_clean_splits
 from toolgen.queries import Query, read_queries, write_queries
 from toolgen.splits import split_queries
+from toolgen.stages.retrieval import PairsConfig
 from toolgen.terminal import err, progress_bar
 from toolgen.tools import ToolCatalog
 
@@ -109,40 +111,63 @@ def _thinned(queries: Sequence[Query], most: int | None) -> Sequence[Query]:
     return queries if most is None else spread(queries, most)
 
 
-def check_made(paths: Sequence[Path], splits: Splits, near: float) -> None:
-    """See that no text that was made for training is, or nearly is, that of a query that chooses or is tested on.
-
-    Args:
-        paths: Files of queries that were made.
-        splits: What they are trained beside.
-        near: As in ``SplitConfig``.
+def read_made(config: CompareConfig, splits: Splits) -> list[Query]:
+    """The queries of the recipe's ``made``, those of several files with ids of their own.
 
     Raises:
-        InputError: A file is unusable, or a text is shared; then with the evidence.
+        InputError: A file is unusable, or a text is, or nearly is, that of a query that chooses or is tested on.
     """
-    # With one gold tool a query is compared by its text alone: gold sets are meant to be like those of people.
+    keys = {key: value for key, value in config.recipe.retrieval.items() if key in PairsConfig.model_fields}
+    paths = parse_config(PairsConfig, keys, "retrieval in the recipe").made
     made = [
-        replace(query, id=f"{path}: {query.id}", tools=query.tools[:1], split="made")
-        for path in paths
+        replace(query, id=f"{number}:{query.id}", split=None)
+        for number, path in enumerate(paths, start=1)
         for query in read_queries(path, splits.catalog)
     ]
+    if made:
+        _check_made(made, splits, config.data.split.near)
+    return made
+
+
+def _check_made(made: Sequence[Query], splits: Splits, near: float) -> None:
+    # With one gold tool a query is compared by its text alone: gold sets are meant to be like those of people.
     judging = {"validation": splits.validation, "test": splits.test}
     judged = [replace(query, tools=query.tools[:1], split=role) for role, part in judging.items() for query in part]
-    if made:
-        require_clean_splits([*made, *judged], "query", near=near, train=["made"], test=list(judging))
+    trained = [replace(query, tools=query.tools[:1], split="made") for query in made]
+    report = check_splits([*trained, *judged], "query", near=near, train=["made"], test=list(judging))
+    if not report.clean:
+        shown = [
+            f"{leak.earlier.id!r} ({leak.earlier.text!r}) is like {leak.later.split} {leak.later.id!r}"
+            for crossing in report.crossings
+            for leak in crossing.leaks
+        ]
+        raise InputError(
+            f"recipe.retrieval.made holds {report.pairs:,} near copies of validation or test queries, such as "
+            f"{'; '.join(shown)}. Take these out: figures would flatter. The number before an id is that of the file."
+        )
 
 
-def write_material(config: CompareConfig, splits: Splits) -> Material:
+def write_material(config: CompareConfig, splits: Splits, made: Sequence[Query] = ()) -> Material:
     """Lay catalogue and queries down in the comparison's folder, where every stage reads them.
+
+    Args:
+        config: Names the folder.
+        splits: Catalogue and labelled queries.
+        made: Queries that were made for training.
 
     Raises:
         InputError: The folder holds others.
     """
     folder = config.folder / "data"
-    material = Material(folder / "tools.jsonl.gz", folder / "queries.jsonl.gz", folder / "codebooks")
+    material = Material(
+        folder / "tools.jsonl.gz",
+        folder / "queries.jsonl.gz",
+        folder / "codebooks",
+        folder / "made.jsonl.gz" if made else None,
+    )
     queries = [*splits.train, *splits.validation, *splits.test]
     if material.queries.is_file():
-        same = [query.to_record() for query in read_queries(material.queries)] == [each.to_record() for each in queries]
+        same = _holds(material.queries, queries) and _holds(folder / "made.jsonl.gz", made)
         if not same or ToolCatalog.from_jsonl(material.tools).fingerprint != splits.catalog.fingerprint:
             raise InputError(
                 f"{config.folder} holds a comparison on other tools or queries. Give the data that it was begun with, "
@@ -150,8 +175,18 @@ def write_material(config: CompareConfig, splits: Splits) -> Material:
             )
         return material
     splits.catalog.to_jsonl(material.tools)
+    if material.made is not None:
+        write_queries(material.made, made)
+    # The last one: where it lies, the others do.
     write_queries(material.queries, queries)
     return material
+
+
+def _holds(path: Path, queries: Sequence[Query]) -> bool:
+    """Whether a file holds these queries; without any, whether it is not there."""
+    if not path.is_file() or not queries:
+        return path.is_file() == bool(queries)
+    return [query.to_record() for query in read_queries(path)] == [query.to_record() for query in queries]
 
 
 def codebooks(

@@ -127,7 +127,7 @@ def _encoder(
 
     looks = (CurvePoint("bi-encoder", look["step"], None, look["ndcg@5"]) for look in done.report["looks"])
     settings = fingerprint([name, told.model_dump(mode="json")])
-    versions = [done.report["code_version"]] if "code_version" in done.report else []
+    versions = done.report.get("code_versions", ())
     blank = _blank(
         comparison,
         name,
@@ -162,6 +162,7 @@ def encoder_config(seed: int, config: CompareConfig, material: Material, reading
     pairs = {key: value for key, value in recipe.retrieval.items() if key in PairsConfig.model_fields}
     given = {
         **pairs,
+        **material.pairs,
         "queries": {"path": material.queries, "split": data.train},
         "tools": material.tools,
         "validation": {"queries": material.queries, "split": data.validation, "most": recipe.validated},

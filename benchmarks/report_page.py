@@ -53,8 +53,9 @@ $unfinished
 $leaderboard
 <p class="note">NDCG@5 over all gold tools. Each query's values are averaged over a method's seeds; its 95% interval
 then is a bootstrap over queries, and the spread a standard deviation over seeds. The difference is that to the best
-baseline on the same queries, paired. Each interval stands for itself: of many methods, one or the other is above or
-below by chance. Hallucinated: answers, of $depth a query, that are no tool or repeat an earlier one.</p>
+baseline on the same queries, paired; where that baseline was not trained, the best trained one stands beside it. Each
+interval stands for itself: of many methods, one or the other is above or below by chance. Hallucinated: answers, of
+$depth a query, that are no tool or repeat an earlier one.</p>
 </section>
 <section aria-labelledby="ties">
 <h2 id="ties">Strict and tie-aware</h2>

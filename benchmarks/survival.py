@@ -30,7 +30,7 @@ from toolgen.checkpoint import CARD
 from toolgen.files import read_json
 from toolgen.indexing import build
 from toolgen.manifest import MANIFEST, verify
-from toolgen.resumption import checkpoints, step_of
+from toolgen.resumption import WORK, checkpoints, step_of
 from toolgen.stages import memorization
 from toolgen.terminal import err, out, run_app
 from toolgen.tokenizer import encode_text, end_token_id
@@ -117,10 +117,10 @@ def differences(peace: Path, run: Path) -> list[str]:
         return faults
     for folder in (run / "final", *checkpoints(run / "checkpoints")):
         verify(folder, digests=True)
-        # The two files that differ in any case hold the run's configuration, with its folder, and times of the clock.
+        # What differs in any case: the run's configuration, with its folder, and times of the clock.
         found, wanted = (read_json(each / folder.relative_to(run) / MANIFEST)["files"] for each in (run, peace))
         assert any(name.endswith(".safetensors") for name in wanted)
-        same = [name for name in wanted if name not in (CARD, TRAINER_STATE_NAME)]
+        same = [name for name in wanted if name not in (CARD, TRAINER_STATE_NAME, WORK)]
         faults += [f"{name} of {folder.name} differs" for name in same if found[name] != wanted[name]]
         state = folder / TRAINER_STATE_NAME
         if state.exists() and _log(state) != _log(peace / state.relative_to(run)):

@@ -2,6 +2,7 @@
 Knows stages and retrievers; measures nothing.
 """
 
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,7 +60,7 @@ class Trained:
     @property
     def code_versions(self) -> list[str]:
         """Of the code that trained it; stages of earlier versions do not say."""
-        return sorted({report["code_version"] for report in self._all if "code_version" in report})
+        return sorted({version for report in self._all for version in report.get("code_versions", ())})
 
     @property
     def _all(self) -> tuple[Mapping[str, Any], ...]:
@@ -95,6 +96,18 @@ class Trained:
         return loaded
 
 
+def check_launch(launch: Sequence[str]) -> None:
+    """
+    Raises:
+        InputError: There is no such program.
+    """
+    if launch and shutil.which(launch[0]) is None:
+        raise InputError(
+            f"launch begins with {launch[0]!r}, which cannot be started. Install it, give its path, or leave launch "
+            "out."
+        )
+
+
 def train(cell: Cell, stages: Stages, codes: CodebookStatistics, launch: Sequence[str] = ()) -> Trained:
     """Run the stages of a cell that are not finished; an interrupted one goes on.
 
@@ -126,13 +139,7 @@ def _launched(stage: MemorizationConfig | RetrievalConfig, launch: Sequence[str]
     # Keys that nobody set stay out: a stage that starts from a checkpoint refuses what the checkpoint brings.
     write_json(told, stage.model_dump(mode="json", exclude_unset=True))
     module = f"toolgen.stages.{_name(stage)}"
-    try:
-        done = subprocess.run([*launch, "--module", module, "--config", str(told)], check=False)
-    except OSError as error:
-        raise InputError(
-            f"launch begins with {launch[0]!r}, which cannot be started ({error.strerror}). Install it, give its path, "
-            "or leave launch out."
-        ) from error
+    done = subprocess.run([*launch, "--module", module, "--config", str(told)], check=False)
     report = _finished(stage) if done.returncode == 0 else None
     if report is None:
         raise InputError(

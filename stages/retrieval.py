@@ -1,6 +1,7 @@
 """Stage 2, retrieval training: the model learns which codes answer a query (ToolGen, arXiv 2410.03439).
 
-Training pairs come from labelled queries, from queries synthesised out of the tools' own documents, or from both.
+Training pairs come from labelled queries, from queries that a model wrote, from queries synthesised out of the tools'
+own documents, or from more than one of them.
 
     python stages/retrieval.py --config configs/embedded/retrieval.yaml model=runs/memorization/final
     deepspeed --num_gpus 8 stages/retrieval.py --config configs/paper/retrieval.yaml
@@ -8,9 +9,9 @@ Training pairs come from labelled queries, from queries synthesised out of the t
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Any, cast
 
-from pydantic import Field, field_validator
+from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
 from transformers import PreTrainedModel
 
 from toolgen.checkpoint import Artefacts
@@ -55,6 +56,12 @@ class PairsConfig(Section):
         "joined_per_tool stays plain.",
     )
 
+    @model_serializer(mode="wrap")
+    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without made queries as in versions that knew none, whose runs are told apart by what they were told."""
+        told: dict[str, Any] = dump(self)
+        return told if self.made else {key: value for key, value in told.items() if key != "made"}
+
     @field_validator("styles")
     @classmethod
     def _known(cls, styles: str | dict[str, float]) -> str | dict[str, float]:
@@ -83,7 +90,7 @@ class RetrievalConfig(PairsConfig, StageConfig):
 def pairs(
     catalog: ToolCatalog, config: PairsConfig, seed: int, multi_gold: MultiGold = "rows", reading: Reading = "whole"
 ) -> list[Record]:
-    """Pairs from labelled and from synthesised queries.
+    """Pairs from labelled, made and synthesised queries.
 
     Args:
         catalog: The tools.

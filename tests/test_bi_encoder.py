@@ -23,10 +23,13 @@ from toolgen.files import read_json, write_json
 from toolgen.manifest import verify
 from toolgen.queries import Query, write_queries
 from toolgen.records import retrieval_records
-from toolgen.resumption import CLOCK, Stopwatch
+from toolgen.resumption import WORK, Work
 from toolgen.stages.retrieval import RetrievalConfig, pairs
 from toolgen.tools import ToolCatalog
 from toolgen.version import code_version
+
+EARLIER = {"seconds": 1000.0, "code_versions": ["0.0.9+earlier"]}
+"""What a checkpoint of other code says of the work before it."""
 
 STEPS = 30
 
@@ -160,7 +163,7 @@ def test_a_run_that_was_stopped_ends_bit_equal(
 
     with monkeypatch.context() as patch:
         patch.setattr(Steps, "on_step_begin", stop)
-        patch.setattr(Stopwatch, "save", lambda _, folder: write_json(folder / CLOCK, {"seconds": 1000.0}))
+        patch.setattr(Work, "save", lambda _, folder: write_json(folder / WORK, EARLIER))
         with pytest.raises(SystemExit) as stopped:
             run(config)
     assert stopped.value.code == 128 + signal.SIGTERM
@@ -170,7 +173,8 @@ def test_a_run_that_was_stopped_ends_bit_equal(
     whole = read_json(finished.output / "report.json")
     assert result.report["looks"] == whole["looks"]
     assert 0 < whole["seconds_training"] < 1000 < result.report["seconds_training"] < 2000
-    assert result.report["code_version"] == whole["code_version"] == code_version()
+    assert whole["code_versions"] == [code_version()]
+    assert result.report["code_versions"] == sorted({code_version(), *EARLIER["code_versions"]})
     left, right = weights(result.checkpoint), weights(finished.output / "final")
     assert left.keys() == right.keys() and all(np.array_equal(left[name], right[name]) for name in left)
 

@@ -274,7 +274,7 @@ def test_queries_that_were_made_are_trained_on_by_all_and_never_tested_on(
     splits = read_splits(config.data)
     tested = splits.test[0]
     write_queries(tmp_path / "made.jsonl", [replace(tested, id="copy", split=None, text=tested.text.upper())])
-    with pytest.raises(InputError, match="copy"):
+    with pytest.raises(InputError, match="made holds 1 near copies .*'1:copy'"):
         compare(config)
     assert not list(tmp_path.rglob("report.json"))
     write_queries(tmp_path / "made.jsonl", [replace(tested, id="new", split=None, text="zebra quilt umbrella")])
@@ -282,6 +282,18 @@ def test_queries_that_were_made_are_trained_on_by_all_and_never_tested_on(
     reports = [read_json(path) for path in (tmp_path / "tiny").rglob("report.json")]
     asked = {report["records"] for report in reports if report["stage"] != "memorization"}
     assert asked == {1 + sum(len(query.tools) for query in splits.train)}
+    write_queries(tmp_path / "made.jsonl", [replace(tested, id="new", split=None, text="zebra quilt harbour")])
+    with pytest.raises(InputError, match="holds a comparison on other tools or queries"):
+        compare(config)
+
+
+def test_runs_from_before_a_key_was_known_go_on(folder: Path, tiny_base: Path) -> None:
+    material = Material(folder / "tools.jsonl", folder / "queries.jsonl", folder / "codebooks")
+    cell, config = Cell(Variant.parse("atomic"), 0), config_of(folder, tiny_base)
+    _, second = stages_of(cell, config, material)
+    assert "made" not in second.model_dump() and second.made == []
+    _, fed = stages_of(cell, config, replace(material, made=folder / "made.jsonl"))
+    assert fed.model_dump(mode="json")["made"] == [str(folder / "made.jsonl")]
 
 
 def test_a_split_to_deal_out_needs_shares(folder: Path, tiny_base: Path, tmp_path: Path) -> None:
@@ -348,9 +360,17 @@ def test_a_cell_tells_its_stages_what_it_is(folder: Path, tiny_base: Path) -> No
         ({"launch": ["no-such-launcher"]}, "'no-such-launcher', which cannot be started"),
         ({"recipe": {"memorization": {"training": {"seed": 3}}}}, "sets memorization.training.seed"),
         ({"recipe": {"retrieval": {"epoch": 3}}}, "unknown key 'epoch'"),
+        ({"recipe": {"retrieval": {"made": "one.jsonl"}}}, "'made'.*list"),
+        (
+            {
+                "recipe": {"retrieval": {"document_rows": {}, "training": {"weight_decay": 0.1}}},
+                "grid": {"schemes": ["atomic"]},
+            },
+            "weight_decay=0.1",
+        ),
         ({"recipe": {"retrieval": {"document_rows": {}}}}, "the grid holds 'numeric'"),
         (
-            {"recipe": {"retrieval": {"document_rows": {}}}, "grid": {"schemes": ["atomic"]}, "launch": ["run"]},
+            {"recipe": {"retrieval": {"document_rows": {}}}, "grid": {"schemes": ["atomic"]}, "launch": ["env"]},
             "processes of its own",
         ),
         ({"recipe": {"reading": "parts", "retrieval": {"multi_gold": "sequence"}}}, "multi_gold is sequence"),

@@ -183,8 +183,8 @@ def test_any_text_has_an_embedding(tmp_path_factory: pytest.TempPathFactory, tex
         assert digest(vectors_ND[texts.index(text)]) == digest(vectors_ND[first])
 
 
-def test_of_a_loaded_encoder_nothing_is_kept_and_its_limit_stays(tmp_path: Path) -> None:
+def test_nothing_need_be_kept_and_a_loaded_encoder_keeps_its_limit(tmp_path: Path) -> None:
     encoder = embeddings.load_encoder("embedded", purpose="The test")
-    vectors_ND = TextEmbedder(encoder, document_tokens=16, precision="fp32", cache=tmp_path)(TEXTS)
+    vectors_ND = TextEmbedder(encoder, document_tokens=16, precision="fp32", keep=False, cache=tmp_path)(TEXTS)
     assert files(tmp_path) == [] and encoder.max_seq_length == 256
     assert digest(vectors_ND) == digest(TextEmbedder(document_tokens=16, precision="fp32", cache=tmp_path)(TEXTS))

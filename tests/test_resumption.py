@@ -20,11 +20,14 @@ from toolgen.errors import InputError
 from toolgen.files import write_json
 from toolgen.manifest import verify
 from toolgen.plans import TrainPlan
-from toolgen.resumption import CLOCK, StateWriter, Stopwatch, checkpoints
+from toolgen.resumption import WORK, StateWriter, Work, checkpoints
 from toolgen.stage import StageConfig, StageResult
 from toolgen.stages import memorization
 from toolgen.tools import ToolCatalog
 from toolgen.training import TrainingConfig
+
+EARLIER = {"seconds": 1000.0, "code_versions": ["0.0.9+earlier"]}
+"""What a checkpoint of other code says of the work before it."""
 
 PLAN = TrainingConfig(epochs=4, batch_size=10, precision="fp32")
 SAVING = PLAN.model_copy(update={"save_every": 0.25})
@@ -113,7 +116,7 @@ def test_a_signal_saves_and_resume_ends_where_the_whole_run_does(
     training = PLAN.model_copy(update={"plan": TrainPlan(train=train)})
     whole = memorization.run(stage_one(files, dropped, tmp_path / "whole", training=training))
     cut = stage_one(files, dropped, tmp_path / "cut", training=training)
-    monkeypatch.setattr(Stopwatch, "save", lambda _, folder: write_json(folder / CLOCK, {"seconds": 1000.0}))
+    monkeypatch.setattr(Work, "save", lambda _, folder: write_json(folder / WORK, EARLIER))
     assert interrupted(monkeypatch, cut, *signals) == 128 + signals[0]
     saved = tmp_path / "cut" / "checkpoints"
     assert [path.name for path in saved.iterdir()] == ["checkpoint-5"]
@@ -121,6 +124,7 @@ def test_a_signal_saves_and_resume_ends_where_the_whole_run_does(
     resumed = memorization.run(cut.model_copy(update={"resume": True}))
     assert (resumed.report["resumed_at_step"], resumed.report["steps"]) == (5, 12)
     assert resumed.report["train_loss"] == whole.report["train_loss"]
+    assert "0.0.9+earlier" in resumed.report["code_versions"] and len(whole.report["code_versions"]) == 1
     assert 0 < whole.report["seconds_training"] < 1000 < resumed.report["seconds_training"] < 2000
     assert_equal_weights(whole.checkpoint, resumed.checkpoint)
     assert not saved.exists(), "a finished run needs no checkpoint of its interruption"

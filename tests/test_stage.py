@@ -74,7 +74,7 @@ def test_the_report_says_what_was_done(memorized: memorization.StageResult, cata
     assert report["records"] == len(catalog)
     assert report["steps"] == 40 * 3
     assert report["train_loss"] < 3
-    assert report["code_version"] == code_version()
+    assert report["code_versions"] == [code_version()]
     assert 0 <= report["validation"]["ndcg@5"] <= 1
 
 

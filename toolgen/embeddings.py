@@ -64,17 +64,19 @@ class TextEmbedder:
         document_tokens: int | None = DOCUMENT_TOKENS,
         precision: Literal["auto", "fp32", "bf16"] = "auto",
         device: str | None = None,
+        keep: bool = True,
         cache: Path | None = None,
         progress: Progress | None = None,
     ) -> None:
         """
         Args:
             encoder: ``"embedded"``, or any sentence-transformers model by folder or name; a name may be downloaded. Or
-                one that is loaded: nothing of it is kept, since it may be in training.
+                one that is loaded.
             document_tokens: Cut documents to this many tokens, markers included; None: only the encoder's own limit
                 cuts.
             precision: Of matrix products; ``auto`` is bf16 where the hardware multiplies it faster than fp32.
             device: Such as ``"cpu"`` or ``"cuda:0"``; by default sentence-transformers chooses. Not of a loaded one.
+            keep: Results on disk; not of an encoder in training, which is another one every time.
             cache: Folder to keep embeddings in; by default ``cache_folder()``.
             progress: Told how many distinct documents are embedded; not called when they are found on disk.
 
@@ -86,6 +88,7 @@ class TextEmbedder:
         self._tokens = document_tokens
         self._precision = precision
         self._device = device
+        self._keep = keep
         self._cache = cache
         self._progress = progress
 
@@ -99,16 +102,12 @@ class TextEmbedder:
             InputError: The encoder cannot be loaded.
             MissingPackageError: sentence-transformers or the embedded model is not installed.
         """
-        if not isinstance(self._encoder, str):
-            return self._embedded(self._encoder, texts, self._made)
-        encoder = load_encoder(self._encoder, purpose="Embedding documents", device=self._device)
-        return self._embedded(encoder, texts, self._kept)
-
-    def _embedded(self, encoder: Any, texts: Sequence[str], embed: Callable[[Any, Sequence[str]], Vectors]) -> Vectors:
-        """Each distinct text once, cut to the tokens wanted."""
+        encoder: Any = self._encoder
+        if isinstance(encoder, str):
+            encoder = load_encoder(encoder, purpose="Embedding documents", device=self._device)
         with _cut_to(encoder, self._tokens):
             distinct = _longest_first(encoder, set(texts))
-            vectors_UD = embed(encoder, distinct)
+            vectors_UD = self._kept(encoder, distinct) if self._keep else self._made(encoder, distinct)
         row = {text: number for number, text in enumerate(distinct)}
         return vectors_UD[[row[text] for text in texts]]
 

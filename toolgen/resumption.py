@@ -18,12 +18,13 @@ from torch import Tensor
 
 from toolgen.distributed import ParameterState
 from toolgen.files import read_json, write_json
+from toolgen.version import code_version
 
 STATES = "optimizer"
 """Folder of the parameters' training state, in files of ``SHARD_BYTES`` or a little more."""
 
 POSITION = "resume.json"
-CLOCK = "clock.json"
+WORK = "work.json"
 _PREFIX = "checkpoint-"
 SHARD_BYTES = 2 << 30
 
@@ -106,12 +107,13 @@ class Position:
         return cls(tuple(record["losses"]), tuple(record["answer_losses"]), record["total_loss"], record["logged_step"])
 
 
-class Stopwatch:
-    """Seconds of training, those before interruptions included."""
+class Work:
+    """What went into a run, interruptions included: seconds of training, and the code that trained."""
 
     def __init__(self) -> None:
         self._before = 0.0
         self._began: float | None = None
+        self._code = {code_version()}
 
     def start(self) -> None:
         """Training begins, or goes on."""
@@ -119,17 +121,24 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """So far."""
+        """Of training so far."""
         return self._before + (0.0 if self._began is None else time.perf_counter() - self._began)
+
+    @property
+    def code_versions(self) -> list[str]:
+        """One, unless a run went on under other code than it began with."""
+        return sorted(self._code)
 
     def save(self, checkpoint: Path) -> None:
         """Write it into a checkpoint."""
-        write_json(checkpoint / CLOCK, {"seconds": self.seconds})
+        write_json(checkpoint / WORK, {"seconds": self.seconds, "code_versions": self.code_versions})
 
     def restore(self, checkpoint: Path) -> None:
-        """Count on from a checkpoint; those of earlier versions do not say, and count as none."""
-        path = checkpoint / CLOCK
-        self._before = float(read_json(path)["seconds"]) if path.is_file() else 0.0
+        """Count on from a checkpoint; those of earlier versions say nothing."""
+        if (checkpoint / WORK).is_file():
+            earlier = read_json(checkpoint / WORK)
+            self._before = float(earlier["seconds"])
+            self._code.update(earlier["code_versions"])
 
 
 def own_part(sums: Sequence[float], rank: int, world_size: int) -> float:

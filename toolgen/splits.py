@@ -132,9 +132,9 @@ def parse_shares(text: str) -> dict[str, float]:
         name, equals, number = (part.strip() for part in item.partition("="))
         try:
             share = float(number)
-        except ValueError:
-            share = math.nan
-        if not equals or name in shares:
+        except ValueError as error:
+            raise _unusable(item.strip()) from error
+        if name in shares:
             raise _unusable(item.strip())
         shares[name] = share
     _check_shares(shares)

@@ -139,6 +139,8 @@ def run_stage(
         SystemExit: A signal stopped the training; a checkpoint to resume from was saved.
     """
     started = time.perf_counter()
+    # Now, while the sources are those that were loaded.
+    code_version()
     if config.training.plan.cached_states and (distributed.world_size() > 1 or config.training.deepspeed):
         raise InputError(
             "training.plan.cached_states is for one process without DeepSpeed: nothing but rows is left to divide. "
@@ -192,7 +194,7 @@ def run_stage(
             if adjust is not None:
                 adjust(trainer, config)
             outcome = _fit(trainer, config, division)
-            seconds_training = trainer.stopwatch.seconds
+            seconds_training = trainer.work.seconds
         finally:
             # A comparison may go on with other runs.
             interrupt.release()
@@ -229,7 +231,7 @@ def run_stage(
             "peak_host_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
             "peak_gpu_gb": torch.cuda.max_memory_allocated() / 1e9 if torch.cuda.is_available() else None,
             "resumed_at_step": step_of(resumed) if resumed is not None else None,
-            "code_version": code_version(),
+            "code_versions": trainer.work.code_versions,
             "catalog_fingerprint": artefacts.catalog.fingerprint,
             "codebook_fingerprint": artefacts.codebook.fingerprint,
             "config": settings,

@@ -36,7 +36,7 @@ from toolgen.resumption import (
     Position,
     StateReader,
     StateWriter,
-    Stopwatch,
+    Work,
     checkpoint_name,
     checkpoints,
     own_part,
@@ -72,7 +72,7 @@ class CodeTrainer(Trainer):
         rivals: Which tokens an answer competes with; None: all.
         document_rows: Makes rows follow their documents; None: they are free.
         best: Keeps the model that ranks best; None: only the last one counts.
-        stopwatch: Counts the seconds of training.
+        work: What went into the run.
         save_failure: Why the last attempt to save a checkpoint failed; None: it did not.
     """
 
@@ -100,7 +100,7 @@ class CodeTrainer(Trainer):
         self.rivals: Rivals | None = None
         self.document_rows: DocumentRows | None = None
         self.best: BestModel | None = None
-        self.stopwatch = Stopwatch()
+        self.work = Work()
         self.save_failure: str | None = None
         self._answer_loss: Tensor | float = 0.0
         # The loss below is divided by the count that Trainer gives it, so it is already scaled for accumulation.
@@ -229,7 +229,7 @@ class CodeTrainer(Trainer):
             distributed.scatter_states(self.model_wrapped, self.optimizer, states.read, step)
         if self.document_rows is not None:
             self.document_rows.restore(checkpoint)
-        self.stopwatch.restore(checkpoint)
+        self.work.restore(checkpoint)
         schedule: Any = self.lr_scheduler
         schedule.last_epoch, schedule._step_count = step, step + 1
         for group, base, factor in zip(
@@ -277,7 +277,7 @@ class CodeTrainer(Trainer):
         losses, answers = (tuple(distributed.all_ranks(float(loss))) for loss in (self._tr_loss, self._answer_loss))
         position = Position(losses, answers, self._total_loss_scalar, self._globalstep_last_logged)
         attempt(lambda: position.save(unfinished))
-        attempt(lambda: self.stopwatch.save(unfinished))
+        attempt(lambda: self.work.save(unfinished))
         if (rows := self.document_rows) is not None:
             attempt(lambda: rows.save(unfinished))
         attempt(lambda: self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME)))
@@ -312,7 +312,7 @@ class _Exactness(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Everything is prepared and no step is made: the place to restore, or to look at the model as it starts."""
-        self.trainer.stopwatch.start()
+        self.trainer.work.start()
         if self.trainer.resumed is not None:
             self.trainer.restore(self.trainer.resumed)
         elif self.trainer.look is not None:

@@ -14,7 +14,12 @@ _ROOMS = ("toolgen", "toolgen.indexing", "toolgen.stages", "toolgen.benchmarks")
 @cache
 def code_version() -> str:
     """This library's version and a fingerprint of its sources, as they were when this process asked first."""
-    found = [find_spec(room) for room in _ROOMS]
-    folders = {Path(place) for spec in found if spec is not None for place in spec.submodule_search_locations or ()}
-    sources = sorted({path for folder in folders for path in folder.rglob("*.py")})
-    return f"{__version__}+{fingerprint([path.read_text(encoding='utf-8') for path in sources])}"
+    # By name in the package: the same wherever the rooms lie.
+    sources = {}
+    for room in _ROOMS:
+        spec = find_spec(room)
+        for place in (spec.submodule_search_locations or ()) if spec is not None else ():
+            for path in Path(place).rglob("*.py"):
+                name = "/".join((*room.split("."), *path.relative_to(place).parts))
+                sources[name] = path.read_text(encoding="utf-8")
+    return f"{__version__}+{fingerprint(sources)}"

@@ -50,7 +50,7 @@ class Sampler:
             seed: Of all that is drawn.
 
         Raises:
-            InputError: There is no such kind, or no two groups have a category in common.
+            InputError: There is no such kind, or no two groups are of one category (I2) or collection (I3).
         """
         if kind not in get_args(Kind):
             raise InputError(f"There is no kind {kind!r} of queries. Give one of {', '.join(get_args(Kind))}.")
