@@ -40,7 +40,7 @@ def stopped_after(config: memorization.MemorizationConfig, steps: int, monkeypat
 
 
 def test_the_best_model_becomes_final(config: memorization.MemorizationConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    ranked(monkeypatch, 0.2, 0.7, 0.7, 0.4)
+    ranked(monkeypatch, 0.1, 0.2, 0.7, 0.7, 0.4)
     done = memorization.run(config)
     assert (done.report["kept_step"], done.report["steps"]) == (6, 12)
     assert done.report["validation"]["ndcg@5"] == 0.7
@@ -53,16 +53,30 @@ def test_the_best_model_becomes_final(config: memorization.MemorizationConfig, m
 def test_the_last_model_stays_where_it_is_the_best(
     config: memorization.MemorizationConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ranked(monkeypatch, 0.2, 0.1, 0.3, 0.4)
+    ranked(monkeypatch, 0.1, 0.2, 0.1, 0.3, 0.4)
     done = memorization.run(config)
     assert (done.report["kept_step"], done.report["validation"]["ndcg@5"]) == (12, 0.4)
+
+
+def test_training_that_makes_it_no_better_is_not_kept(
+    config: memorization.MemorizationConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranked(monkeypatch, 0.7, 0.2, 0.7, 0.3, 0.4)
+    done = memorization.run(config)
+    assert (done.report["kept_step"], done.report["validation"]["ndcg@5"]) == (0, 0.7)
+    ranked(monkeypatch, 0.1, 0.1, 0.1, 0.1)
+    untouched = config.training.model_copy(update={"learning_rate": 1e-30})
+    still = memorization.run(
+        config.model_copy(update={"output": config.output.with_name("still"), "keep": "last", "training": untouched})
+    )
+    assert_equal_weights(done.checkpoint, still.checkpoint)
 
 
 @pytest.mark.parametrize(("values", "kept"), [((0.7, 0.2, 0.3, 0.4), 3), ((0.2, 0.3, 0.7, 0.4), 9)])
 def test_a_run_that_goes_on_keeps_what_the_whole_run_keeps(
     config: memorization.MemorizationConfig, monkeypatch: pytest.MonkeyPatch, values: tuple[float, ...], kept: int
 ) -> None:
-    ranked(monkeypatch, *values)
+    ranked(monkeypatch, 0.1, *values)
     assert interrupted(monkeypatch, config, signal.SIGTERM) == 128 + signal.SIGTERM
     ranked(monkeypatch, *values[1:])
     done = memorization.run(config.model_copy(update={"resume": True}))
@@ -75,7 +89,7 @@ def test_a_finished_run_that_goes_on_keeps_its_choice(
     config: memorization.MemorizationConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saving = config.model_copy(update={"training": TRAINING.model_copy(update={"save_every": 1}), "resume": True})
-    ranked(monkeypatch, 0.2, 0.7, 0.3, 0.4)
+    ranked(monkeypatch, 0.1, 0.2, 0.7, 0.3, 0.4)
     first = memorization.run(saving)
     weights = (first.checkpoint / "model.safetensors").read_bytes()
     ranked(monkeypatch, 0.4)
@@ -95,7 +109,7 @@ def test_a_full_disk_costs_the_best_model_and_not_the_run(
         publish(folder, write)  # type: ignore[arg-type]
 
     monkeypatch.setattr(trainer, "publish", full)
-    ranked(monkeypatch, 0.2, 0.7, 0.3, 0.1)
+    ranked(monkeypatch, 0.1, 0.2, 0.7, 0.3, 0.1)
     done = memorization.run(config)
     assert done.report["kept_step"] == 9
     assert "model of step 6 is the best so far and could not be kept: no room" in " ".join(
@@ -111,7 +125,7 @@ def test_without_queries_nothing_can_be_chosen(config: memorization.Memorization
 def test_real_figures_choose(config: memorization.MemorizationConfig) -> None:
     done = memorization.run(config)
     found: list[Mapping[str, float]] = [entry for entry in done.report["log"] if trainer.CHOOSES in entry]
-    assert {entry["step"] for entry in found} == {3, 6, 9, 12}
+    assert {entry["step"] for entry in found} == {0, 3, 6, 9, 12}
     best = max(entry[trainer.CHOOSES] for entry in found)
     assert done.report["validation"]["ndcg@5"] == best
     assert done.report["kept_step"] == min(entry["step"] for entry in found if entry[trainer.CHOOSES] == best)

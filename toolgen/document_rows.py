@@ -121,6 +121,9 @@ class DocumentRows:
         Args:
             step: Steps made so far: within one, documents are read only once.
         """
+        if self._made_ND is None:
+            # Before the first step the rows are what they would be made now.
+            self._fresh = step, self._made().clone()
         stale_ND = self._made()
         if self._fresh is None or self._fresh[0] != step:
             self._fresh = step, self._read_all()

@@ -343,7 +343,8 @@ class Evaluated:
 
 
 class BestModel(TrainerCallback):
-    """Keeps the model of the evaluation with the best NDCG@5 so far, the earlier one of equals.
+    """Keeps the model of the evaluation with the best NDCG@5 so far, the earlier one of equals. The first evaluation is
+    that of the model as training begins: training that makes it no better is not chosen.
 
     Which one that is follows from the log, so that a run that goes on chooses as one that was never interrupted.
     """
@@ -367,6 +368,11 @@ class BestModel(TrainerCallback):
         ]
         kept = [each for each in evaluated if each.folder.is_dir()]
         return max(kept, key=lambda each: each.figures[CHOOSES], default=None)
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        """Evaluate before the first step."""
+        if state.global_step == 0:
+            self._trainer.evaluate()
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         """Keep the model that was just evaluated if none is better. A collective; the first process decides."""
