@@ -206,7 +206,9 @@ def stages_of(cell: Cell, config: CompareConfig, material: Material) -> list[Mem
     Raises:
         InputError: The recipe names an unknown key, or one that is given here, or one that does not fit the cell.
     """
-    folder, data, grid = config.folder / cell.folder, config.data, config.grid
+    # A cell that ends after memorization is the whole cell's, which is trained already.
+    whole = replace(cell, ablation=None) if cell.ablation == "no retrieval training" else cell
+    folder, data, grid = config.folder / whole.folder, config.data, config.grid
     watched = {"queries": material.queries, "split": data.validation, "most": config.recipe.validated}
     common: dict[str, Any] = {"resume": True, "validation": watched, "tracking": {"mode": "disabled"}}
     origin: dict[str, Any] = {
