@@ -31,12 +31,16 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 quickstart: setup
 	$(BIN)/toolgen quickstart
 
-# No test needs a network; offline, names that do not exist are found out at once.
+# No test needs a network; offline, names that do not exist are found out at once. Two workers of one thread each: tests
+# are too small for threads that share an operation. A file's tests stay together, as do the ports that they use.
+WORKERS ?= 2
+PYTEST := HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
 test: setup
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 test-all: setup
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	$(PYTEST)
 
 lint: setup
 	$(BIN)/ruff check .
