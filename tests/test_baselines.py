@@ -310,6 +310,6 @@ def test_baselines_by_name(monkeypatch):
     monkeypatch.setattr(baselines, "DenseRetriever", lambda *given, **options: made.append((*given, options)))
     make_baseline("dense", CATALOG, "some/encoder", 32)
     make_baseline("dense by parts", CATALOG)
-    told = {"document_tokens": 32, "index": "flat", "reading": "whole", "name": "dense"}
+    told = {"document_tokens": 32, "reading": "whole", "name": "dense"}
     assert made[0] == (CATALOG, "some/encoder", told)
-    assert made[1][-1] == {"document_tokens": None, "index": "flat", "reading": "parts", "name": "dense by parts"}
+    assert made[1][-1] == {"document_tokens": None, "reading": "parts", "name": "dense by parts"}
