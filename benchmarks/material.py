@@ -117,8 +117,7 @@ def read_made(config: CompareConfig, splits: Splits) -> list[Query]:
     Raises:
         InputError: A file is unusable, or a text is, or nearly is, that of a query that chooses or is tested on.
     """
-    keys = {key: value for key, value in config.recipe.retrieval.items() if key in PairsConfig.model_fields}
-    paths = parse_config(PairsConfig, keys, "retrieval in the recipe").made
+    paths = parse_config(PairsConfig, config.recipe.pairs, "retrieval in the recipe").made
     made = [
         replace(query, id=f"{number}:{query.id}", split=None)
         for number, path in enumerate(paths, start=1)

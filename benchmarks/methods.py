@@ -19,7 +19,6 @@ from toolgen.files import fingerprint
 from toolgen.parts import Reading
 from toolgen.retriever import Retriever
 from toolgen.stage import StageResult
-from toolgen.stages.retrieval import PairsConfig
 from toolgen.terminal import err
 
 ENCODERS: Mapping[str, tuple[Index, Reading]] = {
@@ -159,9 +158,8 @@ def encoder_config(seed: int, config: CompareConfig, material: Material, reading
         InputError: The recipe names an unknown key, or one that is given here.
     """
     data, recipe = config.data, config.recipe
-    pairs = {key: value for key, value in recipe.retrieval.items() if key in PairsConfig.model_fields}
     given = {
-        **pairs,
+        **recipe.pairs,
         **material.pairs,
         "queries": {"path": material.queries, "split": data.train},
         "tools": material.tools,

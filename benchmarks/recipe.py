@@ -16,6 +16,7 @@ from toolgen.embeddings import Progress, TextEmbedder
 from toolgen.errors import InputError
 from toolgen.indexing import SCHEMES, build
 from toolgen.parts import Reading
+from toolgen.stages.retrieval import PairsConfig
 from toolgen.tokenizer import bind_standalone, encode_text, end_token_id
 from toolgen.tools import ToolCatalog
 
@@ -34,6 +35,11 @@ class Recipe(Section):
     bi_encoder: dict[str, Any] = Field({}, description="Keys of benchmarks/bi_encoder.py, beside the pairs.")
     validated: int = Field(300, ge=1, description="Validation queries ranked at each evaluation.")
     dense_tokens: int | None = Field(None, description="Tokens of a document that the dense baseline reads.")
+
+    @property
+    def pairs(self) -> dict[str, Any]:
+        """The keys of ``retrieval`` that say what is trained on, for the trained baseline too."""
+        return {key: value for key, value in self.retrieval.items() if key in PairsConfig.model_fields}
 
 
 @dataclass(frozen=True)

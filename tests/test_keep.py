@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_resumption import assert_equal_weights, interrupted
@@ -29,6 +30,10 @@ def ranked(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
     monkeypatch.setattr(stage, "rank_figures", lambda *_: dict.fromkeys(stage.VALIDATION_FIGURES, next(given)))
 
 
+def assert_kept(report: Mapping[str, Any], step: int, ndcg: float) -> None:
+    assert (report["kept_step"], report["validation"]["ndcg@5"]) == (step, ndcg)
+
+
 def stopped_after(config: memorization.MemorizationConfig, steps: int, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The model of some step of the same run, which keeps all its checkpoints."""
     monkeypatch.setattr(trainer, "KEPT_CHECKPOINTS", 99)
@@ -42,8 +47,8 @@ def stopped_after(config: memorization.MemorizationConfig, steps: int, monkeypat
 def test_the_best_model_becomes_final(config: memorization.MemorizationConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     ranked(monkeypatch, 0.1, 0.2, 0.7, 0.7, 0.4)
     done = memorization.run(config)
-    assert (done.report["kept_step"], done.report["steps"]) == (6, 12)
-    assert done.report["validation"]["ndcg@5"] == 0.7
+    assert_kept(done.report, 6, 0.7)
+    assert done.report["steps"] == 12
     assert done.report["perplexity"] is None
     assert not (config.output / "best").exists()
     ranked(monkeypatch, 0.1, 0.1, 0.1, 0.1)
@@ -54,8 +59,7 @@ def test_the_last_model_stays_where_it_is_the_best(
     config: memorization.MemorizationConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ranked(monkeypatch, 0.1, 0.2, 0.1, 0.3, 0.4)
-    done = memorization.run(config)
-    assert (done.report["kept_step"], done.report["validation"]["ndcg@5"]) == (12, 0.4)
+    assert_kept(memorization.run(config).report, 12, 0.4)
 
 
 def test_training_that_makes_it_no_better_is_not_kept(
@@ -63,7 +67,7 @@ def test_training_that_makes_it_no_better_is_not_kept(
 ) -> None:
     ranked(monkeypatch, 0.7, 0.2, 0.7, 0.3, 0.4)
     done = memorization.run(config)
-    assert (done.report["kept_step"], done.report["validation"]["ndcg@5"]) == (0, 0.7)
+    assert_kept(done.report, 0, 0.7)
     ranked(monkeypatch, 0.1, 0.1, 0.1, 0.1)
     untouched = config.training.model_copy(update={"learning_rate": 1e-30})
     still = memorization.run(
