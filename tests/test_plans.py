@@ -129,7 +129,7 @@ def test_adapters_are_merged_as_peft_merges_them(kind: str, tied: bool) -> None:
 
 @pytest.mark.parametrize(("kind", "tied"), MODELS)
 @pytest.mark.parametrize(("inputs", "outputs"), [(True, False), (False, True)])
-def test_input_and_output_rows_train_apart(kind: str, tied: bool, inputs: bool, outputs: bool) -> None:
+def test_input_and_output_rows_train_apart(kind: str, tied: bool, inputs: bool, outputs: bool, tmp_path: Path) -> None:
     model = _extended(kind, tied)
     before = [weight(model).detach()[VOCABULARY:].clone() for weight in (input_weight, output_weight)]
     prepare(model, TrainPlan(train="rows", input_rows=inputs, output_rows=outputs), VOCABULARY)
@@ -141,6 +141,9 @@ def test_input_and_output_rows_train_apart(kind: str, tied: bool, inputs: bool, 
     ]
     assert moved == [inputs, outputs]
     assert torch.allclose(_logits(plain), _logits(model), atol=1e-5)
+    model.save_pretrained(tmp_path, state_dict=plain_weights(model, model.state_dict()))
+    loaded, found = type(plain).from_pretrained(tmp_path, output_loading_info=True)
+    assert not found["missing_keys"] and torch.allclose(_logits(loaded), _logits(model), atol=1e-5)
 
 
 @pytest.mark.parametrize("tied", [False, True])

@@ -81,6 +81,10 @@ def split(model: PreTrainedModel, first_id: int, *, tied: bool = True) -> None:
     output_base, output_rows = matrices[-1]
     if shared and not tied:
         output_rows = nn.Parameter(input_rows.detach().clone())
+        if head.bias is not None:
+            # BERT ties it to a copy elsewhere; as a part of a tied model it would not be saved.
+            with distributed.whole([head.bias]):
+                head.bias = nn.Parameter(head.bias.detach().clone(), requires_grad=head.bias.requires_grad)
         model.config.get_text_config().tie_word_embeddings = model.config.tie_word_embeddings = False
     for module, kind, base, rows in (
         (embedding, _TwoTables, input_base, input_rows),
