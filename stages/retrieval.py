@@ -9,9 +9,9 @@ own documents, or from more than one of them.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
-from pydantic import Field, SerializerFunctionWrapHandler, field_validator, model_serializer
+from pydantic import Field, field_validator
 from transformers import PreTrainedModel
 
 from toolgen.checkpoint import Artefacts
@@ -39,6 +39,8 @@ class QueriesConfig(Section):
 class PairsConfig(Section):
     """Which queries are trained on. Every method that is compared with this stage takes the same."""
 
+    later = ("made",)
+
     queries: QueriesConfig | None = None
     made: list[Path] = Field(
         [],
@@ -55,12 +57,6 @@ class PairsConfig(Section):
         description="Of synthetic_per_tool and joined_within: plain, varied, or styles and their weights. "
         "joined_per_tool stays plain.",
     )
-
-    @model_serializer(mode="wrap")
-    def _as_before(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Without made queries as in versions that knew none, whose runs are told apart by what they were told."""
-        told: dict[str, Any] = dump(self)
-        return told if self.made else {key: value for key, value in told.items() if key != "made"}
 
     @field_validator("styles")
     @classmethod

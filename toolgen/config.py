@@ -7,18 +7,30 @@ A configuration is a pydantic model that forbids unknown keys. Precedence: defau
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from toolgen.errors import InputError
 
 
 class Section(BaseModel):
-    """Base of every configuration: immutable, unknown keys are errors."""
+    """Base of every configuration: immutable, unknown keys are errors.
+
+    Attributes:
+        later: Keys that earlier versions did not know. A dump leaves them out while they are at their defaults, so that
+            a run of those versions and one of this that is told the same are known to be the same.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+    later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _dumped(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        told: dict[str, Any] = dump(self)
+        untold = {key for key in self.later if getattr(self, key) == type(self).model_fields[key].get_default()}
+        return {key: value for key, value in told.items() if key not in untold}
 
 
 Configuration = TypeVar("Configuration", bound=Section)

@@ -40,6 +40,7 @@ from toolgen.parts import read_records
 from toolgen.plans import check_plan, prepare
 from toolgen.queries import Query, read_queries
 from toolgen.records import Record, kept_examples, linearize, retrieval_records
+from toolgen.regularizer import Regularizer
 from toolgen.replay import ReplayConfig, check_replay, windows_a_step, with_text
 from toolgen.resumption import checkpoints, step_of
 from toolgen.terminal import USER_ERRORS, err, progress_bar, report_error
@@ -141,22 +142,7 @@ def run_stage(
     started = time.perf_counter()
     # Now, while the sources are those that were loaded.
     code_version()
-    if config.training.plan.cached_states and (distributed.world_size() > 1 or config.training.deepspeed):
-        raise InputError(
-            "training.plan.cached_states is for one process without DeepSpeed: nothing but rows is left to divide. "
-            "Run it with plain python, or leave cached_states out."
-        )
-    if config.training.compile and config.training.deepspeed:
-        raise InputError(
-            "training.compile is for runs without DeepSpeed, whose hooks are not compiled. Leave one of the two out."
-        )
-    if config.training.compile and config.training.plan.cached_states:
-        raise InputError(
-            "training.compile has nothing to compile where training.plan.cached_states runs the layers only once. "
-            "Leave one of the two out."
-        )
-    if config.keep == "best" and config.validation is None:
-        raise InputError("keep: best needs queries to choose by. Give validation.queries, or keep: last.")
+    _check_combination(config)
     division = Division.of(config.training.batch_size, config.training.micro_batch_size, distributed.world_size())
     arguments = training_arguments(
         config.training, division, _checkpoint_folder(config), evaluate=config.validation is not None
@@ -249,6 +235,34 @@ def run_stage(
     return StageResult(final, report)
 
 
+def _check_combination(config: StageConfig) -> None:
+    """Keys that do not go together, before anything is loaded."""
+    training = config.training
+    if training.plan.cached_states and (distributed.world_size() > 1 or training.deepspeed):
+        raise InputError(
+            "training.plan.cached_states is for one process without DeepSpeed: nothing but rows is left to divide. "
+            "Run it with plain python, or leave cached_states out."
+        )
+    if training.compile and training.deepspeed:
+        raise InputError(
+            "training.compile is for runs without DeepSpeed, whose hooks are not compiled. Leave one of the two out."
+        )
+    if training.compile and training.plan.cached_states:
+        raise InputError(
+            "training.compile has nothing to compile where training.plan.cached_states runs the layers only once. "
+            "Leave one of the two out."
+        )
+    if config.keep == "best" and config.validation is None:
+        raise InputError("keep: best needs queries to choose by. Give validation.queries, or keep: last.")
+    if training.regularizer is not None and (training.plan.train == "full" or not training.plan.output_rows):
+        raise InputError(
+            "training.regularizer pulls new output rows that train beside a base that stands still. Set "
+            "training.plan.train=rows (or rows+lora) with output_rows, or leave regularizer out."
+        )
+    if training.regularizer is not None and training.deepspeed:
+        raise InputError("training.regularizer is for runs without DeepSpeed. Leave one of the two out.")
+
+
 @dataclass(frozen=True)
 class _Data:
     records: Sequence[Record]
@@ -316,6 +330,8 @@ def _trainer(
         ),
         callbacks=[interrupt],
     )
+    if config.training.regularizer is not None:
+        trainer.regularizer = Regularizer(model, config.training.regularizer)
     if config.keep == "best":
         trainer.best = BestModel(trainer, config.output / BEST)
         trainer.add_callback(trainer.best)

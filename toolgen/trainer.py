@@ -31,6 +31,7 @@ from toolgen.files import is_disk_full
 from toolgen.manifest import seal, sync_folder
 from toolgen.order import Division, SampleStream, StepBatches
 from toolgen.plans import plain_weights
+from toolgen.regularizer import Regularizer
 from toolgen.replay import ReplayConfig, mixed_loss, windows_a_step, without_adapters
 from toolgen.resumption import (
     Position,
@@ -71,6 +72,7 @@ class CodeTrainer(Trainer):
         resumed: Checkpoint that training goes on from; None: from the start.
         rivals: Which tokens an answer competes with; None: all.
         document_rows: Makes rows follow their documents; None: they are free.
+        regularizer: Pulls rows towards where they started; None: nothing does.
         best: Keeps the model that ranks best; None: only the last one counts.
         work: What went into the run.
         save_failure: Why the last attempt to save a checkpoint failed; None: it did not.
@@ -99,6 +101,7 @@ class CodeTrainer(Trainer):
         self.resumed = resumed
         self.rivals: Rivals | None = None
         self.document_rows: DocumentRows | None = None
+        self.regularizer: Regularizer | None = None
         self.best: BestModel | None = None
         self.work = Work()
         self.save_failure: str | None = None
@@ -117,10 +120,14 @@ class CodeTrainer(Trainer):
     ) -> Any:
         """Loss of one batch; see ``code_loss`` and ``mixed_loss``."""
         plain, replay = self.accelerator.unwrap_model(self.model), self.replay
+        pull: Tensor | float = 0.0
+        if self.regularizer is not None and model.training:
+            # Once a step, whose batches' losses add up.
+            pull = self.regularizer.loss() / self.division.accumulation
         if "states_nD" in inputs:
             mixed = cached_loss(plain, inputs, num_items_in_batch, replay.weight if replay is not None else 0.0)
             self._answer_loss += mixed.answers.detach()
-            return mixed.whole
+            return mixed.whole + pull
         logits_nV = self._logits(model, plain, inputs)
         # The count is of all processes while gradients are averaged over them.
         summed = num_items_in_batch is not None and self.args.average_tokens_across_devices
@@ -133,7 +140,7 @@ class CodeTrainer(Trainer):
             loss = factor * mixed.whole
             if model.training:
                 self._answer_loss += factor * mixed.answers.detach()
-        return (loss, {"logits": logits_nV}) if return_outputs else loss
+        return (loss + pull, {"logits": logits_nV}) if return_outputs else loss + pull
 
     def _logits(self, model: torch.nn.Module, plain: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
         """Of all labels; in training by the rows that follow documents, and without whom the answers are spared."""
@@ -227,8 +234,9 @@ class CodeTrainer(Trainer):
         self.state.log_history = earlier.log_history
         with StateReader(checkpoint) as states:
             distributed.scatter_states(self.model_wrapped, self.optimizer, states.read, step)
-        if self.document_rows is not None:
-            self.document_rows.restore(checkpoint)
+        for state in (self.document_rows, self.regularizer):
+            if state is not None:
+                state.restore(checkpoint)
         self.work.restore(checkpoint)
         schedule: Any = self.lr_scheduler
         schedule.last_epoch, schedule._step_count = step, step + 1
@@ -278,8 +286,9 @@ class CodeTrainer(Trainer):
         position = Position(losses, answers, self._total_loss_scalar, self._globalstep_last_logged)
         attempt(lambda: position.save(unfinished))
         attempt(lambda: self.work.save(unfinished))
-        if (rows := self.document_rows) is not None:
-            attempt(lambda: rows.save(unfinished))
+        for own in (self.document_rows, self.regularizer):
+            if own is not None:
+                attempt(lambda own=own: own.save(unfinished))  # type: ignore[misc]
         attempt(lambda: self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME)))
         attempt(lambda: seal(unfinished))
         attempt(lambda: self._take_in(unfinished))

@@ -24,6 +24,7 @@ from toolgen.files import read_json
 from toolgen.head import Head
 from toolgen.order import Division
 from toolgen.plans import TrainPlan
+from toolgen.regularizer import RegularizerConfig
 
 IGNORED = -100
 """Label that carries no loss, as in transformers."""
@@ -31,6 +32,8 @@ IGNORED = -100
 
 class TrainingConfig(Section):
     """How a stage trains. Rates and schedule are those of transformers' ``TrainingArguments``."""
+
+    later = ("regularizer",)
 
     plan: TrainPlan = TrainPlan()
     epochs: float = Field(1.0, gt=0)
@@ -52,6 +55,9 @@ class TrainingConfig(Section):
     ] = "cosine"
     warmup: float = Field(0.03, ge=0, lt=1, description="Share of all steps.")
     weight_decay: float = Field(0.0, ge=0)
+    regularizer: RegularizerConfig | None = Field(
+        None, description="Pull of new output rows towards where they start, under train=rows or rows+lora; null: none."
+    )
     max_grad_norm: float = Field(1.0, gt=0)
     max_length: int = Field(64, ge=4, description="Tokens of prompt and longest answer; longer texts lose their end.")
     row_tokens: int | None = Field(
