@@ -259,11 +259,6 @@ def _check_fits(stage: RetrievalConfig, cell: Cell, config: CompareConfig) -> No
             f"The recipe sets retrieval.document_rows and training.weight_decay={training.weight_decay:g}, which would "
             "shrink rows away from their documents. Leave one of them out."
         )
-    if stage.spare_unlabelled and training.plan.cached_states:
-        raise InputError(
-            f"The recipe sets retrieval.spare_unlabelled, and {cell.method!r} trains on cached states, which no answer "
-            "can be spared in. Leave one of them out."
-        )
     if config.recipe.reading == "parts" and stage.multi_gold != "rows":
         raise InputError(
             f"recipe.reading is parts, and retrieval.multi_gold is {stage.multi_gold}: each part of a query goes with "

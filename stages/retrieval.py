@@ -130,15 +130,12 @@ def rivals(artefacts: Artefacts, config: RetrievalConfig) -> Rivals | None:
     """Whom the answers compete with; None: with every token.
 
     Raises:
-        InputError: Tools are to be spared, and there are no labelled queries, or states are cached.
+        InputError: Tools are to be spared, and there are no labelled queries.
     """
     if not config.spare_unlabelled:
         return None
-    if config.queries is None or config.training.plan.cached_states:
-        raise InputError(
-            "spare_unlabelled needs labelled queries (queries.path), and the model itself at every step: not "
-            "training.plan.cached_states. Leave it out, or change these."
-        )
+    if config.queries is None:
+        raise InputError("spare_unlabelled needs labelled queries. Give queries.path, or leave it out.")
     queries = read_queries(config.queries.path, artefacts.catalog, config.queries.split)
     return Rivals(artefacts.codes, {tool for query in queries for tool in query.tools})
 

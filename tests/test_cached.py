@@ -11,10 +11,12 @@ from tiny_stage import stage_one
 from transformers import AutoModelForCausalLM
 
 from toolgen.cached import cache_states, cached_loss, collate_states
+from toolgen.codebook import TokenCodes
 from toolgen.errors import InputError
 from toolgen.plans import TrainPlan, prepare
+from toolgen.rivals import Rivals
 from toolgen.stages import memorization
-from toolgen.training import CodeCollator, TrainingConfig, answer_logits, code_loss
+from toolgen.training import IGNORED, CodeCollator, TrainingConfig, answer_logits, code_loss
 from toolgen.vocabulary import extend_model, output_weight
 
 NEW = 7
@@ -26,14 +28,22 @@ EXAMPLES = [
 EXAMPLES += [{"prompt": [8, 9], "answers": [[VOCABULARY, VOCABULARY + 2, 1], [VOCABULARY + 1, 7]], "length": 7}]
 
 
+@pytest.mark.parametrize("wanted", [None, {"0", "2"}])
 @pytest.mark.parametrize(("kind", "tied"), MODELS)
-def test_loss_and_gradient_are_those_of_the_whole_model(kind: str, tied: bool, tmp_path: Path) -> None:
+def test_loss_and_gradient_are_those_of_the_whole_model(
+    kind: str, tied: bool, wanted: set[str] | None, tmp_path: Path
+) -> None:
     model = copy.deepcopy(tiny_model(kind, tied))
     extend_model(model, VOCABULARY, NEW)
     prepare(model.eval(), PLAN, VOCABULARY)
     rows = model.get_output_embeddings().rows
     whole = CodeCollator(0)(EXAMPLES)
-    expected = code_loss(answer_logits(model, model, whole), whole["labels"], 10)
+    codes = TokenCodes(tuple(map(str, range(NEW))), tuple((VOCABULARY + place, 1) for place in range(NEW)), 1, {})
+    rivals = Rivals(codes, wanted) if wanted is not None else None
+    logits = answer_logits(model, model, whole)
+    if rivals is not None:
+        logits = rivals.logits(logits, whole["labels"][whole["labels"] != IGNORED])
+    expected = code_loss(logits, whole["labels"], 10)
     (gradient,) = torch.autograd.grad(expected, rows)
     told: list[tuple[int, int]] = []
     states = cache_states(
@@ -48,7 +58,12 @@ def test_loss_and_gradient_are_those_of_the_whole_model(kind: str, tied: bool, t
     assert told == [(3, 8), (6, 8), (8, 8)]
     own = [[label for answer in example["answers"] for label in answer] for example in EXAMPLES]
     assert [states[place]["labels_n"].tolist() for place in range(len(states))] == own
-    loss = cached_loss(model, collate_states([states[place] for place in range(len(states))]), 10).whole
+    if wanted is not None:
+        # Or nothing would be shown.
+        assert 0 < int(logits.isinf().sum()) < logits.numel() / 2
+        rivals = Rivals(codes, wanted)
+    batch = collate_states([states[place] for place in range(len(states))])
+    loss = cached_loss(model, batch, 10, rivals=rivals).whole
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     (cached,) = torch.autograd.grad(loss, rows)
     assert torch.allclose(cached, gradient, atol=1e-6)

@@ -374,13 +374,6 @@ def test_a_cell_tells_its_stages_what_it_is(folder: Path, tiny_base: Path) -> No
             "processes of its own",
         ),
         ({"recipe": {"reading": "parts", "retrieval": {"multi_gold": "sequence"}}}, "multi_gold is sequence"),
-        (
-            {
-                "recipe": {"retrieval": {"spare_unlabelled": True}},
-                "grid": {"plans": {"rows": {"train": "rows", "input_rows": False, "cached_states": True}}},
-            },
-            "trains on cached states",
-        ),
         ({"baselines": ["bm52"]}, "Unknown baseline"),
     ],
 )

@@ -30,12 +30,14 @@ def test_nobody_is_spared_where_all_or_none_are_wanted(wanted: set[str]) -> None
     assert torch.equal(Rivals(CODES, wanted).logits(logits, torch.tensor([5, 6, 8])), logits)
 
 
+@pytest.mark.parametrize("cached", [True, False])
 @pytest.mark.parametrize("spared", [True, False])
 def test_rows_of_spared_tools_stay_where_they_are(
-    untrained: Path, queries: list[Query], tmp_path: Path, spared: bool
+    untrained: Path, queries: list[Query], tmp_path: Path, spared: bool, cached: bool
 ) -> None:
     few = [query for query in queries if len(query.tools) == 1][:4]
     write_queries(tmp_path / "few.jsonl", few)
+    plan = {"train": "rows", "input_rows": not cached, "cached_states": cached}
     config = retrieval.RetrievalConfig(
         model=str(untrained),
         output=tmp_path / "run",
@@ -43,7 +45,7 @@ def test_rows_of_spared_tools_stay_where_they_are(
         spare_unlabelled=spared,
         abilities=None,
         tracking={"mode": "disabled"},
-        training=TrainingConfig(epochs=2, batch_size=2, precision="fp32", plan={"train": "rows"}),
+        training=TrainingConfig(epochs=2, batch_size=2, precision="fp32", plan=plan),
     )
     done = retrieval.run(config)
     codes = Artefacts.load(untrained).codes

@@ -23,6 +23,7 @@ from transformers import PreTrainedModel
 from toolgen.embeddings import Progress
 from toolgen.head import Head
 from toolgen.replay import MixedLoss
+from toolgen.rivals import Rivals
 from toolgen.training import IGNORED, CodeCollator, answer_states
 
 _COLUMNS = ("states_nD", "base_n", "words_n", "labels_n", "text_n")
@@ -125,7 +126,11 @@ def cache_states(
 
 
 def cached_loss(
-    model: PreTrainedModel, batch: Mapping[str, Tensor], count: Tensor | float | None = None, text_weight: float = 0.0
+    model: PreTrainedModel,
+    batch: Mapping[str, Tensor],
+    count: Tensor | float | None = None,
+    text_weight: float = 0.0,
+    rivals: Rivals | None = None,
 ) -> MixedLoss:
     """``toolgen.training.code_loss`` of a batch of ``collate_states``, or ``toolgen.replay.mixed_loss`` without kl.
 
@@ -134,10 +139,13 @@ def cached_loss(
         batch: The states and what the base makes of them.
         count: Divisor; None: the number of the answers' labels.
         text_weight: Of the mean loss of general text.
+        rivals: Which tokens compete with a label; None: all. New ones alone may be spared.
     """
     module: Any = model.get_output_embeddings()
     first_id, labels_n = len(module.weight), batch["labels_n"]
     logits_nS = F.linear(batch["states_nD"], module.rows, None if module.bias is None else module.bias[first_id:])
+    if rivals is not None:
+        logits_nS = rivals.logits(logits_nS, labels_n, first_id)
     normalizers_n = torch.logaddexp(batch["base_n"], logits_nS.float().logsumexp(-1))
     tools_n = logits_nS.gather(1, (labels_n - first_id).clamp(min=0)[:, None])[:, 0].float()
     losses_n = normalizers_n - torch.where(labels_n < first_id, batch["words_n"], tools_n)

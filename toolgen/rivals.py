@@ -33,15 +33,16 @@ class Rivals:
         self._spared = torch.tensor(sorted(tokens[False] - tokens[True] - {codes.end_id}), dtype=torch.long)
         self._spared_V = torch.empty(0, dtype=torch.bool)
 
-    def logits(self, logits_nV: Tensor, labels_n: Tensor) -> Tensor:
+    def logits(self, logits_nV: Tensor, labels_n: Tensor, first: int = 0) -> Tensor:
         """The logits ``[n, V]`` with the spared tokens out of the running for labels of wanted tools.
 
         Args:
             logits_nV: Of the labels' places.
             labels_n: Token ids.
+            first: Token of the first column, the same in every call; tokens before it are in nobody's column.
         """
         wanted_n = torch.isin(labels_n, self._wanted.to(labels_n.device))
         if len(self._spared_V) != logits_nV.shape[1] or self._spared_V.device != logits_nV.device:
             self._spared_V = torch.zeros(logits_nV.shape[1], dtype=torch.bool, device=logits_nV.device)
-            self._spared_V[self._spared.to(logits_nV.device)] = True
+            self._spared_V[(self._spared[self._spared >= first] - first).to(logits_nV.device)] = True
         return logits_nV.masked_fill(wanted_n[:, None] & self._spared_V, -torch.inf)

@@ -125,7 +125,8 @@ class CodeTrainer(Trainer):
             # Once a step, whose batches' losses add up.
             pull = self.regularizer.loss() / self.division.accumulation
         if "states_nD" in inputs:
-            mixed = cached_loss(plain, inputs, num_items_in_batch, replay.weight if replay is not None else 0.0)
+            weight = replay.weight if replay is not None else 0.0
+            mixed = cached_loss(plain, inputs, num_items_in_batch, weight, self.rivals)
             self._answer_loss += mixed.answers.detach()
             return mixed.whole + pull
         logits_nV = self._logits(model, plain, inputs)
