@@ -91,6 +91,7 @@ def test_every_configuration_binds_and_shows_its_command(path: Path) -> None:
     kinds = {
         "memorization": MemorizationConfig,
         "retrieval": RetrievalConfig,
+        "retrieval_rows": RetrievalConfig,
         "quickstart": QuickstartConfig,
         "bi_encoder": BiEncoderConfig,
     }
