@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-# A console keeps the width it is made with where COLUMNS is set; here every command sets its own.
+# A console keeps the width it is made with where COLUMNS is set, as pytest-xdist does; here every command sets its own.
 os.environ.pop("COLUMNS", None)
 
 from toolgen.benchmarks.tiny import save_tiny_base, tiny_catalog, tiny_queries

@@ -48,7 +48,7 @@ class Regularizer:
 
     def loss(self) -> Tensor:
         """The weighted distance, a scalar with gradient."""
-        moved_SD = self._rows_SD - self._start_SD.to(self._rows_SD.device)
+        moved_SD = self._rows_SD - self._start_SD
         if self._config.distance == "squared":
             return self._config.weight * moved_SD.square().sum()
         return self._config.weight * torch.linalg.vector_norm(moved_SD)
@@ -59,4 +59,4 @@ class Regularizer:
 
     def restore(self, checkpoint: Path) -> None:
         """Take up what ``save`` wrote."""
-        self._start_SD = load_file(checkpoint / STATE)["start"]
+        self._start_SD = load_file(checkpoint / STATE)["start"].to(self._rows_SD.device)

@@ -225,6 +225,11 @@ class CodeTrainer(Trainer):
 
         return lambda folder: write_model(folder, model, self.artefacts, plain_weights(model, weights))
 
+    @property
+    def _parts(self) -> list[Work | DocumentRows | Regularizer]:
+        """What keeps a state of its own in checkpoints."""
+        return [part for part in (self.work, self.document_rows, self.regularizer) if part is not None]
+
     def restore(self, checkpoint: Path) -> None:
         """Take up the optimiser, the schedule and the log where a checkpoint left them. A collective.
 
@@ -235,10 +240,8 @@ class CodeTrainer(Trainer):
         self.state.log_history = earlier.log_history
         with StateReader(checkpoint) as states:
             distributed.scatter_states(self.model_wrapped, self.optimizer, states.read, step)
-        for state in (self.document_rows, self.regularizer):
-            if state is not None:
-                state.restore(checkpoint)
-        self.work.restore(checkpoint)
+        for part in self._parts:
+            part.restore(checkpoint)
         schedule: Any = self.lr_scheduler
         schedule.last_epoch, schedule._step_count = step, step + 1
         for group, base, factor in zip(
@@ -286,10 +289,8 @@ class CodeTrainer(Trainer):
         losses, answers = (tuple(distributed.all_ranks(float(loss))) for loss in (self._tr_loss, self._answer_loss))
         position = Position(losses, answers, self._total_loss_scalar, self._globalstep_last_logged)
         attempt(lambda: position.save(unfinished))
-        attempt(lambda: self.work.save(unfinished))
-        for own in (self.document_rows, self.regularizer):
-            if own is not None:
-                attempt(lambda own=own: own.save(unfinished))  # type: ignore[misc]
+        for part in self._parts:
+            attempt(lambda part=part: part.save(unfinished))  # type: ignore[misc]
         attempt(lambda: self.state.save_to_json(str(unfinished / TRAINER_STATE_NAME)))
         attempt(lambda: seal(unfinished))
         attempt(lambda: self._take_in(unfinished))
