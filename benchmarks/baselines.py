@@ -34,6 +34,7 @@ def make_baseline(
     catalog: ToolCatalog,
     dense_model: str = "embedded",
     dense_tokens: int | None = None,
+    dense_title: float = 0.0,
 ) -> Retriever:
     """Build a baseline over the documents of ``catalog``.
 
@@ -43,13 +44,16 @@ def make_baseline(
         dense_model: Encoder of ``dense``: ``"embedded"`` or any sentence-transformers model, such as the folder of one
             that ``bi_encoder`` has trained.
         dense_tokens: Tokens of a document that ``dense`` reads; None: as many as the encoder takes.
+        dense_title: Share of a tool's title in its vector; see ``DenseRetriever``.
 
     Raises:
-        InputError: No such baseline.
+        InputError: No such baseline, or what ``DenseRetriever`` refuses.
         MissingPackageError: A package that the baseline needs is not installed.
     """
     check_baselines([name])
     if name == "bm25":
         return BM25Retriever(catalog)
     reading: Reading = "parts" if name.endswith(BY_PARTS) else "whole"
-    return DenseRetriever(catalog, dense_model, document_tokens=dense_tokens, reading=reading, name=name)
+    return DenseRetriever(
+        catalog, dense_model, document_tokens=dense_tokens, title=dense_title, reading=reading, name=name
+    )

@@ -58,6 +58,7 @@ class DenseRetriever:
         scale: float = SCALE,
         name: str = "dense",
         document_tokens: int | None = None,
+        title: float = 0.0,
         batch_size: int = 64,
         device: str | None = None,
     ) -> None:
@@ -73,15 +74,18 @@ class DenseRetriever:
             name: Labels the figures.
             document_tokens: Cut documents, but not queries, to this many tokens, markers included; by default only the
                 encoder's own limit cuts.
+            title: Share of the embedding of ``Tool.title()`` in a tool's vector, beside its document's, from 0 to 1.
             batch_size: Queries that the encoder takes at once; it bounds memory.
             device: Such as ``"cpu"`` or ``"cuda:0"``; by default sentence-transformers chooses.
 
         Raises:
-            InputError: The model cannot be loaded, ``document_tokens`` leaves no room for a word, or there is no such
-                index.
+            InputError: The model cannot be loaded, ``document_tokens`` leaves no room for a word, ``title`` is no
+                share, or there is no such index.
             MissingPackageError: sentence-transformers, faiss or the embedded model is not installed.
         """
         check_tokens(document_tokens)
+        if not 0 <= title <= 1:
+            raise InputError(f"The share of the title is {title}; give a number from 0 (none) to 1 (nothing else).")
         if index not in get_args(Index):
             raise InputError(f"Unknown index {index!r}. Choose from {', '.join(get_args(Index))}.")
         self.name = name
@@ -103,6 +107,10 @@ class DenseRetriever:
                 progress=progress,
             )
             embeddings_TD = embed([tool.document() for tool in catalog.values()])
+            if title:
+                titles_TD = embed([tool.title() for tool in catalog.values()])
+                embeddings_TD = (1 - title) * embeddings_TD + title * titles_TD
+                self._faiss.normalize_L2(embeddings_TD)
         self._exact = self._faiss.IndexFlatIP(embeddings_TD.shape[1])
         self._exact.add(embeddings_TD)
         self._graph = _graph(embeddings_TD) if index == "hnsw" else None

@@ -96,13 +96,13 @@ def baselines(config: CompareConfig, splits: Splits, material: Material, compari
 
 
 def _untrained(name: str, config: CompareConfig, splits: Splits, comparison: Comparison) -> Method:
-    tokens = config.recipe.dense_tokens
+    tokens, title = config.recipe.dense_tokens, config.recipe.dense_title
 
     def load() -> Retriever:
         with err.status(f"Building {name}"):
-            return make_baseline(name, splits.catalog, dense_tokens=tokens)
+            return make_baseline(name, splits.catalog, dense_tokens=tokens, dense_title=title)
 
-    told = _manifest(comparison, fingerprint([name, tokens]))
+    told = _manifest(comparison, fingerprint([name, tokens, title]))
     return Method(_blank(comparison, name, family="baseline", manifest=told), load)
 
 

@@ -24,6 +24,8 @@ from toolgen.tools import ToolCatalog
 class Recipe(Section):
     """How every scheme is trained; see configs/benchmarks/."""
 
+    later = ("dense_title",)
+
     model: str = Field(
         "embedded", description="Base model; in a comparison also encoder:trained, the encoder of its trained baseline."
     )
@@ -35,6 +37,9 @@ class Recipe(Section):
     bi_encoder: dict[str, Any] = Field({}, description="Keys of benchmarks/bi_encoder.py, beside the pairs.")
     validated: int = Field(300, ge=1, description="Validation queries ranked at each evaluation.")
     dense_tokens: int | None = Field(None, description="Tokens of a document that the dense baseline reads.")
+    dense_title: float = Field(
+        0.0, ge=0, le=1, description="Share of a tool's title beside its document in the untrained dense baselines."
+    )
 
     @property
     def pairs(self) -> dict[str, Any]:

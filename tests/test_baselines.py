@@ -219,6 +219,16 @@ def test_dense_cuts_documents_but_not_queries():
     assert cut._encoder.max_seq_length == whole._encoder.max_seq_length == 256
 
 
+def test_dense_mixes_titles_into_vectors_of_length_one():
+    mixed = DenseRetriever(CATALOG, title=0.25)._exact.reconstruct_n(0, len(CATALOG))
+    texts = [tool.document() for tool in CATALOG.values()] + [tool.title() for tool in CATALOG.values()]
+    documents_TD, titles_TD = np.split(DenseRetriever(CATALOG)._encoder.encode(texts, normalize_embeddings=True), 2)
+    wanted = 0.75 * documents_TD + 0.25 * titles_TD
+    assert np.allclose(mixed, wanted / np.linalg.norm(wanted, axis=1, keepdims=True), atol=1e-5)
+    with pytest.raises(InputError, match="-0.5; give a number from 0"):
+        DenseRetriever(CATALOG, title=-0.5)
+
+
 def test_dense_embeds_the_documents_of_a_named_encoder_once(monkeypatch, tmp_path):
     monkeypatch.setenv("TOOLGEN_CACHE", str(tmp_path))
     first = DenseRetriever(CATALOG, document_tokens=32)
@@ -308,8 +318,8 @@ def test_baselines_by_name(monkeypatch):
         make_baseline("colbert", CATALOG)
     made = []
     monkeypatch.setattr(baselines, "DenseRetriever", lambda *given, **options: made.append((*given, options)))
-    make_baseline("dense", CATALOG, "some/encoder", 32)
+    make_baseline("dense", CATALOG, "some/encoder", 32, 0.5)
     make_baseline("dense by parts", CATALOG)
-    told = {"document_tokens": 32, "reading": "whole", "name": "dense"}
+    told = {"document_tokens": 32, "title": 0.5, "reading": "whole", "name": "dense"}
     assert made[0] == (CATALOG, "some/encoder", told)
-    assert made[1][-1] == {"document_tokens": None, "reading": "parts", "name": "dense by parts"}
+    assert made[1][-1] == {"document_tokens": None, "title": 0.0, "reading": "parts", "name": "dense by parts"}

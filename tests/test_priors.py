@@ -123,6 +123,17 @@ def test_centring_moves_all_rows_alike(untied: Base) -> None:
     assert not torch.allclose(centred[0], apart[0], atol=1e-3)
 
 
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_a_title_takes_its_share_of_the_direction_and_leaves_the_norm(untied: Base, share: float) -> None:
+    got = rows(untied, Prior(kind="hidden", scale="none", title=share))
+    apart = rows(untied, plain("hidden"))
+    for row, documents_row, tool in zip(got[[0, 2]], apart[[0, 2]], (TOOLS["a"], TOOLS["d"]), strict=True):
+        own, title = (states_by_hand(untied, text).mean(0) for text in (tool.document(), tool.title()))
+        direction = (1 - share) * own / own.norm() + share * title / title.norm()
+        assert torch.allclose(row / row.norm(), direction / direction.norm(), atol=1e-5)
+        assert torch.allclose(row.norm(), documents_row.norm(), atol=1e-4)
+
+
 def test_hidden_does_not_depend_on_the_batch(untied: Base) -> None:
     texts = [tool.document() for tool in TOOLS.values()] * 3
     alone = hidden_vectors(plain("hidden"), untied.model, untied.tokenizer, texts, tokens_a_batch=1)
@@ -271,6 +282,12 @@ def test_initialising_without_new_symbols_does_nothing(untied: Base) -> None:
 def test_a_prior_is_checked(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="pooling 'last' is for kind 'hidden'"):
         Prior(kind="name", pooling="last")
+    with pytest.raises(ValidationError, match="title is for kind 'hidden'"):
+        Prior(kind="description", title=0.5)
+    with pytest.raises(ValidationError, match="title"):
+        Prior(title=1.5)
+    # Runs that knew no titles are still the same runs.
+    assert "title" not in Prior().model_dump() and Prior(title=0.5).model_dump()["title"] == 0.5
     with pytest.raises(ValidationError, match="frozen"):
         Prior().kind = "name"  # type: ignore[misc]
 

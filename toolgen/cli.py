@@ -80,6 +80,9 @@ def evaluate(
         int | None,
         typer.Option(help="Tokens of a document that dense reads; fewer often serve it better."),
     ] = None,
+    dense_title: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of a tool's title beside its document in dense's vectors.")
+    ] = 0.0,
     beams: Annotated[int | None, typer.Option(help="Beam width for codes of several tokens.")] = None,
     output: Annotated[Path | None, typer.Option("--out", help="Also write the figures as JSON.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda ... (default: CUDA when there is one).")] = None,
@@ -99,7 +102,7 @@ def evaluate(
     labelled = read_queries(queries, catalog, split)
     methods: list[Retriever] = [generative]
     for name in (name.strip() for name in baselines.split(",") if name.strip()):
-        methods.append(make_baseline(name, catalog, dense_model, dense_tokens))
+        methods.append(make_baseline(name, catalog, dense_model, dense_tokens, dense_title))
     with progress_bar("Evaluating") as progress:
         evaluation = evaluate_retrievers(methods, labelled, catalog, progress=progress)
     out.print(evaluation.table())

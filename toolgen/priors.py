@@ -22,7 +22,7 @@ from toolgen.codebook import Codebook
 from toolgen.config import Section
 from toolgen.order import batches_of_like_length
 from toolgen.tokenizer import encode_texts
-from toolgen.tools import Tool, ToolCatalog, words
+from toolgen.tools import ToolCatalog
 from toolgen.vocabulary import ExtendedVocabulary, input_weight, is_tied, output_weight, write_rows
 
 Progress = Callable[[int, int], None]
@@ -47,6 +47,8 @@ class Prior(Section):
         ``none``: rows stay as pooled.
     """
 
+    later = ("title",)
+
     kind: Literal["name", "description", "hidden", "random"] = Field(
         "hidden", description="name, description, hidden (states of the document) or random."
     )
@@ -63,11 +65,20 @@ class Prior(Section):
     )
     seed: int = Field(0, description="Of random rows.")
     max_tokens: int = Field(128, ge=1, description="Tokens of the document that hidden reads.")
+    title: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the state of the tool's title (group and name) beside its document's, hidden only: for "
+        "catalogues whose users name what they want, and whose documents say much else.",
+    )
 
     @model_validator(mode="after")
-    def _last_needs_positions(self) -> Self:
+    def _keys_of_hidden(self) -> Self:
         if self.pooling == "last" and self.kind in ("name", "description"):
             raise ValueError(f"pooling 'last' is for kind 'hidden'; use 'mean' or 'max' with kind '{self.kind}'")
+        if self.title and self.kind != "hidden":
+            raise ValueError(f"title is for kind 'hidden'; leave it out with kind '{self.kind}'")
         return self
 
 
@@ -145,8 +156,11 @@ def prior_rows(
         tools = list(catalog.values())
         if prior.kind == "hidden":
             vectors_ND = hidden_vectors(prior, model, tokenizer, [tool.document() for tool in tools], progress)
+            if prior.title:
+                titles_ND = hidden_vectors(prior, model, tokenizer, [tool.title() for tool in tools])
+                vectors_ND = _mixed(vectors_ND, titles_ND, prior.title)
         else:
-            texts = [_title(tool) if prior.kind == "name" else tool.document() for tool in tools]
+            texts = [tool.title() if prior.kind == "name" else tool.document() for tool in tools]
             vectors_ND = _pooled_word_rows(words_VD, encode_texts(tokenizer, texts), prior.pooling)
         if prior.center and (usable_N := vectors_ND.any(1)).sum() > 1:
             vectors_ND[usable_N] -= vectors_ND[usable_N].mean(0)
@@ -233,9 +247,10 @@ def _head_input(model: PreTrainedModel, ids_BT: Tensor, real_BT: Tensor) -> Tens
     return seen[0].float().cpu()
 
 
-def _title(tool: Tool) -> str:
-    """The tool's group and name in words."""
-    return " ".join(words(part) or part for part in (tool.group, tool.name) if part)
+def _mixed(documents_ND: Tensor, titles_ND: Tensor, share: float) -> Tensor:
+    """Directions of both in these shares, at the documents' norm: what is longer does not weigh more. [N, D]"""
+    mixed_ND = (1 - share) * F.normalize(documents_ND, dim=1) + share * F.normalize(titles_ND, dim=1)
+    return F.normalize(mixed_ND, dim=1) * torch.linalg.vector_norm(documents_ND, dim=1, keepdim=True)
 
 
 def _pooled_word_rows(words_VD: Tensor, ids_N: Sequence[Sequence[int]], pooling: str) -> Tensor:

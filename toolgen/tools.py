@@ -85,11 +85,14 @@ class Tool:
     def document(self) -> str:
         """The text that stands for the tool in memorization and in every retriever: group and name in words, then
         the description. One definition, so that methods are compared on the same document."""
-        title = words(self.name) or self.name
-        group = words(self.group) if self.group else ""
-        if group and not title.startswith(group):
-            title = f"{group} {title}"
+        title = self.title()
         return f"{title}. {self.description}".strip() if self.description else f"{title}."
+
+    def title(self) -> str:
+        """Group and name in words, with which ``document`` begins."""
+        name = words(self.name) or self.name
+        group = words(self.group) if self.group else ""
+        return f"{group} {name}" if group and not name.startswith(group) else name
 
     def to_record(self) -> dict[str, Any]:
         """A JSON-serialisable dict without the fields that are absent."""
