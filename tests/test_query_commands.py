@@ -144,7 +144,7 @@ def test_an_interrupted_command_says_how_to_go_on(tools: Path, tmp_path: Path, c
     def slow(number: int, body: dict[str, Any]) -> Reply:
         if number == 3:
             done.set()
-            stop.wait(60)
+            stop.wait(600)
         return good(number, body)
 
     with endpoint(slow) as asked:
@@ -153,9 +153,9 @@ def test_an_interrupted_command_says_how_to_go_on(tools: Path, tmp_path: Path, c
         running = subprocess.Popen(
             [sys.executable, "-m", "toolgen", *wish], stderr=subprocess.PIPE, text=True, env=environment
         )
-        assert done.wait(120)
+        assert done.wait(600)
         running.send_signal(signal.SIGINT)
-        _, said = running.communicate(timeout=60)
+        _, said = running.communicate(timeout=600)
         stop.set()
         assert running.returncode == 130 and "same command again" in said and "Traceback" not in said
         assert not out.exists() and len(list(Path(f"{out}.answers").iterdir())) == 3

@@ -387,7 +387,7 @@ def dom(hostile: str, hostile_folder: Path, tmp_path_factory: pytest.TempPathFac
         ],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     if done.returncode:
