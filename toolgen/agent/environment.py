@@ -1,7 +1,8 @@
 """What calls run in: a tool's id and arguments in, an observation out. Knows catalogues; no models and no text around
 the call.
 
-What a model does wrong comes back as an observation, which it may read; what goes wrong in an environment itself raises.
+What a model does wrong comes back as an observation, which it may read; what goes wrong in an environment itself
+raises.
 """
 
 from collections.abc import Mapping, Sequence

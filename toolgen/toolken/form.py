@@ -1,0 +1,137 @@
+"""How ToolkenGPT's calls stand in a text: the result takes the call's place, and arguments are written elsewhere,
+behind demonstrations of the tool. Knows texts, tokenizers and streams; no rows and no environment.
+
+    ... 3 boxes of 12 pens are|36 pens.        the text, the row won at |
+    demonstrations of multiply ... 3 boxes of 12 pens are multiply(3, 12)     where the arguments are written
+
+The base that writes the arguments has seen no call in its training: it goes by the demonstrations (ToolkenGPT, arXiv
+2305.11554, section 3.2).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from toolgen.agent.environment import Arguments, Observation
+from toolgen.agent.machine import Written
+from toolgen.agent.stream import ContextError, Stream
+from toolgen.tokenizer import continuation_ids, encode_text
+from toolgen.toolken.linearize import opening_id
+from toolgen.toolken.texts import AnnotatedText, Span
+from toolgen.tools import ToolCatalog
+
+BETWEEN = "\n\n"
+"""Between demonstrations."""
+
+_MOST_TOKENS = 64
+"""Of written arguments."""
+
+
+class ReplaceForm:
+    """Results in the place of calls. Meets ``CallFormat``."""
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        catalog: ToolCatalog,
+        demonstrations: Mapping[str, Sequence[str]],
+        read: Callable[[str], Arguments],
+    ) -> None:
+        """
+        Args:
+            model: Writes the arguments.
+            tokenizer: Its tokenizer.
+            catalog: The tools; one without parameters is called without a word.
+            demonstrations: Of every tool with parameters, as ``demonstrate`` writes them.
+            read: From what is written between the brackets to arguments.
+
+        Raises:
+            ContextError: The demonstrations of a tool fill the model's context.
+        """
+        self._model = model
+        self._tokenizer = tokenizer
+        self._read = read
+        self._bare = {tool.id for tool in catalog.values() if not (tool.parameters or {}).get("properties")}
+        self._begun = {
+            tool: Stream(model, _opened(tokenizer, BETWEEN.join([*demonstrations[tool], ""])))
+            for tool in catalog.ids
+            if tool not in self._bare
+        }
+        self._blank_V = blank_words(tokenizer, model.get_output_embeddings().weight.shape[0]).to(model.device)
+
+    def write(self, stream: Stream, tool: str) -> Written:
+        """Have the model write the arguments behind the tool's demonstrations and the text so far."""
+        if tool in self._bare:
+            return Written("", ())
+        aside = self._begun[tool].fork()
+        skipped = 1 if opening_id(self._tokenizer) is not None else 0
+        try:
+            aside.extend(stream.ids[skipped:])
+            aside.extend(continuation_ids(self._tokenizer, aside.ids, f"{self._lead(stream)}{tool}("))
+            text = self._between_brackets(aside)
+        except ContextError as error:
+            return Written("", None, str(error))
+        if text is None:
+            return Written("", None, f"No closing bracket within {_MOST_TOKENS} tokens.")
+        try:
+            return Written(text, self._read(text))
+        except ValueError as error:
+            return Written(text, None, str(error))
+
+    def result_ids(self, stream: Stream, tool: str, written: Written, observation: Observation) -> list[int]:
+        """The result, behind a blank where the word that it replaces would have one."""
+        content = observation.content
+        lead = "" if content[:1].isspace() else self._lead(stream)
+        return continuation_ids(self._tokenizer, stream.ids, lead + content)
+
+    def _lead(self, stream: Stream) -> str:
+        return " " if stream.probability(self._blank_V) > 0.5 else ""
+
+    def _between_brackets(self, aside: Stream) -> str | None:
+        written: list[int] = []
+        while len(written) < _MOST_TOKENS:
+            token_id, _ = aside.best_word()
+            written.append(token_id)
+            text = self._tokenizer.decode(written)
+            if ")" in text:
+                return text.split(")")[0].strip()
+            aside.extend([token_id])
+        return None
+
+
+def demonstrate(text: AnnotatedText, span: Span) -> str:
+    """A text up to one of its calls, and the call with its arguments by place."""
+    assert span.arguments is not None, "a demonstration shows arguments"
+    before = text.text[: span.start].rstrip()
+    blank = text.text[len(before) : span.start]
+    return f"{before}{blank}{span.tool}({', '.join(map(str, span.arguments))})"
+
+
+def demonstrations(texts: Sequence[AnnotatedText], tools: Sequence[str], most: int = 4) -> dict[str, list[str]]:
+    """The shortest demonstrations of each tool that texts give; none for one that they do not call with arguments."""
+    found: dict[str, list[str]] = {tool: [] for tool in tools}
+    for text in texts:
+        for span in text.calls:
+            if span.arguments is not None and not isinstance(span.arguments, Mapping) and span.tool in found:
+                found[span.tool].append(demonstrate(text, span))
+    return {
+        tool: sorted(dict.fromkeys(all_), key=lambda shown: (len(shown), shown))[:most] for tool, all_ in found.items()
+    }
+
+
+def blank_words(tokenizer: PreTrainedTokenizerBase, rows: int) -> Tensor:
+    """Which words begin with a blank when they follow another, bool ``[rows]``."""
+    before = encode_text(tokenizer, "a")
+    known = min(rows, len(tokenizer))
+    shown = tokenizer.decode(before)
+    texts = tokenizer.batch_decode([[*before, token_id] for token_id in range(known)])
+    begins = [text.startswith(shown) and text[len(shown) :][:1].isspace() for text in texts]
+    return torch.tensor([*begins, *[False] * (rows - known)])
+
+
+def _opened(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    opening = opening_id(tokenizer)
+    return [*([] if opening is None else [opening]), *encode_text(tokenizer, text)]
