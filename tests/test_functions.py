@@ -127,7 +127,7 @@ def test_what_is_shown_reads_back_as_near_as_it_can(value: Fraction) -> None:
     assert show_number(back) == shown
     assert (back > 0) == (value > 0) and (back < 0) == (value < 0), "neither a sign nor a number is lost"
     # Half a unit of the last decimal, or of the last digit of a number below a tenth.
-    assert abs(back - value) <= Fraction(min(1, abs(value) * 10), 2 * 10**DECIMALS)
+    assert abs(back - value) <= min(Fraction(1), abs(value) * 10) / (2 * 10**DECIMALS)
     if value.denominator in (1, 2, 4, 5, 10, 100, 10**DECIMALS):
         assert back == value
 
@@ -319,6 +319,8 @@ def test_what_would_be_too_long_is_refused_at_once(function: str, numbers: Seque
 
 
 def test_what_is_long_is_still_computed() -> None:
+    longest = Fraction(10**MOST_DIGITS - 1)
+    assert arithmetic.add(longest, Fraction(-1), Fraction(1)) == longest
     assert arithmetic.choose(HUGE, HUGE - 1) == HUGE and arithmetic.choose(Fraction(13000), Fraction(6500)) > 10**3900
     assert arithmetic.power(Fraction(-1), HUGE) == -1 and arithmetic.power(Fraction(1), 1 / HUGE) == 1
     assert arithmetic.power(HUGE**3, Fraction(1, 3)) == HUGE

@@ -16,7 +16,7 @@ from toolgen.functions.numbers import MOST_DIGITS
 PRECISION = 50
 """Significant digits of results that are not exact."""
 
-_MOST_BITS = int(MOST_DIGITS * math.log2(10))
+_MOST_BITS = math.ceil(MOST_DIGITS * math.log2(10))
 _WORKING = Context(prec=PRECISION + 30, traps=[InvalidOperation, Overflow, Underflow])
 _FINAL = Context(prec=PRECISION)
 
@@ -132,7 +132,9 @@ def choose(things: Fraction, chosen: Fraction) -> Fraction:
         NoResultError: A number is negative or the result is too long.
     """
     n, k = _counts(things, chosen)
-    ways = 1 if k <= n else 0
+    if k > n:
+        return Fraction(0)
+    ways = 1
     for taken in range(min(k, n - k)):
         ways = _short(ways * (n - taken) // (taken + 1))
     return Fraction(ways)
@@ -145,8 +147,10 @@ def permutate(things: Fraction, chosen: Fraction) -> Fraction:
         NoResultError: A number is negative or the result is too long.
     """
     n, k = _counts(things, chosen)
-    ways = 1 if k <= n else 0
-    for taken in range(k if k <= n else 0):
+    if k > n:
+        return Fraction(0)
+    ways = 1
+    for taken in range(k):
         ways = _short(ways * (n - taken))
     return Fraction(ways)
 

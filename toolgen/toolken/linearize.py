@@ -75,6 +75,11 @@ def replace(
     opening = opening_id(tokenizer)
     if opening is None:
         # Nothing is written before the first token that could predict it.
+        if labels[0] in row_ids.values():
+            raise BoundaryError(
+                f"Text {text.id!r} begins with a result, and this tokenizer writes nothing before a text that a row "
+                "could be predicted from. Leave the text out, or put a word before it."
+            )
         return Example(text.id, tuple(tokens.ids), (IGNORED, *labels[1:]))
     return Example(text.id, (opening, *tokens.ids), (IGNORED, *labels))
 
