@@ -16,7 +16,7 @@ from toolgen.functions.numbers import MOST_DIGITS
 PRECISION = 50
 """Significant digits of results that are not exact."""
 
-_MOST_BITS = math.ceil(MOST_DIGITS * math.log2(10))
+_TOO_LONG = 10**MOST_DIGITS
 _WORKING = Context(prec=PRECISION + 30, traps=[InvalidOperation, Overflow, Underflow])
 _FINAL = Context(prec=PRECISION)
 
@@ -77,7 +77,7 @@ def power(base: Fraction, exponent: Fraction) -> Fraction:
     above, below = (_root(part, exponent.denominator) for part in (size.numerator, size.denominator))
     if above is not None and below is not None:
         # Bits less one, times the exponent, are never more than the bits of the power.
-        if (max(above, below).bit_length() - 1) * abs(exponent.numerator) <= _MOST_BITS:
+        if (max(above, below).bit_length() - 1) * abs(exponent.numerator) <= _TOO_LONG.bit_length():
             return _held(sign * Fraction(above, below) ** exponent.numerator)
     return sign * _rounded(lambda: _WORKING.power(_decimal(size), _decimal(exponent)))
 
@@ -174,7 +174,7 @@ def _divisor(number: Fraction) -> Fraction:
 
 
 def _short(number: int) -> int:
-    if number.bit_length() > _MOST_BITS:
+    if number >= _TOO_LONG:
         raise NoResultError(f"the result has more than {MOST_DIGITS:,} digits")
     return number
 
@@ -198,7 +198,7 @@ def _decimal(number: Fraction) -> Decimal:
 
 
 def _held(number: Fraction) -> Fraction:
-    if max(number.numerator.bit_length(), number.denominator.bit_length()) <= _MOST_BITS:
+    if max(abs(number.numerator), number.denominator) < _TOO_LONG:
         return number
     return _rounded(lambda: _decimal(number))
 

@@ -38,7 +38,7 @@ class ReplaceForm:
         tokenizer: PreTrainedTokenizerBase,
         catalog: ToolCatalog,
         demonstrations: Mapping[str, Sequence[str]],
-        read: Callable[[str], Arguments],
+        read: Callable[[str, str], Arguments],
     ) -> None:
         """
         Args:
@@ -46,7 +46,7 @@ class ReplaceForm:
             tokenizer: Its tokenizer.
             catalog: The tools; one without parameters is called without a word.
             demonstrations: Of every tool with parameters, as ``demonstrate`` writes them.
-            read: From what is written between the brackets to arguments.
+            read: From a tool and what is written between the brackets to arguments; a ValueError says what is wrong.
 
         Raises:
             ContextError: The demonstrations of a tool fill the model's context.
@@ -77,7 +77,7 @@ class ReplaceForm:
         if text is None:
             return Written("", None, f"No closing bracket within {_MOST_TOKENS} tokens.")
         try:
-            return Written(text, self._read(text))
+            return Written(text, self._read(tool, text))
         except ValueError as error:
             return Written(text, None, str(error))
 
