@@ -110,9 +110,7 @@ def test_the_batch_does_not_change_a_label_nor_padding_a_state(tmp_path: Path) -
         assert loss.mean() == pytest.approx(float(whole_loss(model, text, start())), abs=1e-4)
 
 
-def test_a_pass_is_made_once_and_goes_on_where_it_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pass_is_made_once_and_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import toolgen.toolken.states as module
 
     monkeypatch.setattr(module, "_TOKENS_A_BATCH", 32)

@@ -33,7 +33,9 @@ def written(tmp_path: Path, **record: Any) -> Path:
 
 
 def test_texts_come_back_as_they_were_written(tmp_path: Path) -> None:
-    named = AnnotatedText("named", "It is 9° there.", (Span(6, 8, "weather", {"city": "Oslo"}, "9°"),), metadata={"a": 1})
+    named = AnnotatedText(
+        "named", "It is 9° there.", (Span(6, 8, "weather", {"city": "Oslo"}, "9°"),), metadata={"a": 1}
+    )
     bare = AnnotatedText("bare", "Nothing to call.", ())
     write_texts(tmp_path / "t.jsonl.gz", [PENS, named, bare])
     assert read_texts(tmp_path / "t.jsonl.gz") == [PENS, named, bare]
@@ -44,7 +46,9 @@ def test_texts_come_back_as_they_were_written(tmp_path: Path) -> None:
 
 
 def test_a_text_without_an_id_is_called_by_its_line(tmp_path: Path) -> None:
-    assert read_texts(written(tmp_path, tar_eq=["x"]))[0] == AnnotatedText("1", PENS.text, (), metadata={"tar_eq": ["x"]})
+    assert read_texts(written(tmp_path, tar_eq=["x"]))[0] == AnnotatedText(
+        "1", PENS.text, (), metadata={"tar_eq": ["x"]}
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,6 @@ from toolgen.codebook import Codebook, TokenCodes
 from toolgen.errors import InputError
 from toolgen.symbols import symbol_ids
 
-
 _TAIL = 16
 """Tokens that are read to see how a text goes on."""
 
@@ -94,7 +93,7 @@ def continuation_ids(tokenizer: PreTrainedTokenizerBase, before: Sequence[int], 
 
 
 def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
-    """Ids of the special tokens, which no text may spell; the unknown token, which any text may hold, is none of them."""
+    """Ids of the special tokens, which no text may spell. The unknown token, which any text may hold, is none."""
     roles: Mapping[str, Any] = tokenizer.special_tokens_map
     special = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
     special.update(tokenizer.all_special_ids)

@@ -42,6 +42,8 @@ class Toolkens:
         base_checksum: ``weights_checksum`` of it.
         bias: Is added to every tool's logit in decoding.
         prior: Where the rows started, and where a new tool's does.
+        hub: Name of the functions that run the tools; None where nothing does.
+        demonstrations: Of each tool, behind which its arguments are written.
         trained: How, and what came of it; for reports.
     """
 
@@ -51,6 +53,8 @@ class Toolkens:
     base_checksum: str
     bias: float
     prior: Prior
+    hub: str | None = None
+    demonstrations: Mapping[str, Sequence[str]] = field(default_factory=dict)
     trained: Mapping[str, Any] = field(default_factory=dict)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
@@ -66,6 +70,8 @@ class Toolkens:
             "base_checksum": self.base_checksum,
             "bias": self.bias,
             "prior": self.prior.model_dump(),
+            "hub": self.hub,
+            "demonstrations": {tool: list(shown) for tool, shown in self.demonstrations.items()},
             "catalog_fingerprint": self.catalog.fingerprint,
             "trained": dict(self.trained),
         }
@@ -99,6 +105,8 @@ class Toolkens:
             card["base_checksum"],
             card["bias"],
             Prior(**card["prior"]),
+            card.get("hub"),
+            card.get("demonstrations", {}),
             card.get("trained", {}),
         )
 

@@ -1,0 +1,232 @@
+"""What toolkens are worth when the model writes by itself: arguments and results behind texts as they stand, and
+answers to problems, with tools and without. Knows the room; no command line.
+
+Answers are compared as ToolkenGPT does: rounded to the decimals of the right one, or within 0.1% of it.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from pathlib import Path
+
+from toolgen.agent.environment import Environment, Status
+from toolgen.agent.machine import Machine, Settings, Transcript
+from toolgen.agent.stream import Stream
+from toolgen.base import Base
+from toolgen.embeddings import Progress
+from toolgen.errors import InputError
+from toolgen.files import read_jsonl
+from toolgen.functions.hub import HUBS, FunctionHub
+from toolgen.functions.numbers import NumberError, read_number
+from toolgen.tokenizer import encode_text, end_token_id
+from toolgen.toolken.form import BETWEEN, ReplaceForm
+from toolgen.toolken.linearize import opening_id
+from toolgen.toolken.texts import AnnotatedText
+from toolgen.toolken.toolkens import Toolkens
+
+TOLERANCE = Fraction(1, 1000)
+
+_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)")
+_MARK = "####"
+"""Before GSM8K's answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A question with one number for an answer.
+
+    Attributes:
+        id: Unique within its file.
+        prompt: What the model goes on from.
+        answer: The number, as it is written.
+    """
+
+    id: str
+    prompt: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class Solution:
+    """What a model made of a problem.
+
+    Attributes:
+        problem: The problem.
+        text: What it wrote behind the prompt.
+        transcript: The same as tokens, with its calls.
+        right: Whether the last number is the answer.
+    """
+
+    problem: Problem
+    text: str
+    transcript: Transcript
+    right: bool
+
+
+@dataclass(frozen=True)
+class ArgumentFigures:
+    """How calls are filled in where texts call.
+
+    Attributes:
+        exact: Share whose arguments are the text's own, as numbers.
+        executed: Share that ran.
+        results: Share whose result is the text's own.
+        calls: All that were tried.
+    """
+
+    exact: float
+    executed: float
+    results: float
+    calls: int
+
+
+def read_problems(path: Path, prompt: str) -> list[Problem]:
+    """Read problems: JSON lines with ``question`` and ``answer``, perhaps an ``id``.
+
+    Args:
+        path: The file; gzip by suffix.
+        prompt: Holds ``{question}``.
+
+    Raises:
+        InputError: A record lacks a question or a number for an answer.
+    """
+    if "{question}" not in prompt:
+        raise InputError(f"The prompt {prompt!r} has no place for the question. Write {{question}} where it stands.")
+    found = []
+    for number, (record, where) in enumerate(read_jsonl(path), start=1):
+        question, answer = record.get("question"), str(record.get("answer"))
+        if not isinstance(question, str) or _number(answer) is None:
+            raise InputError(
+                f"{where}: a problem needs 'question', a string, and 'answer', a number; found {record!r}."
+            )
+        found.append(Problem(str(record.get("id") or number), prompt.replace("{question}", question), answer))
+    return found
+
+
+class Solver:
+    """Toolkens, their base and their functions, ready to write."""
+
+    def __init__(self, toolkens: Toolkens, base: Base, environment: Environment | None = None) -> None:
+        """
+        Args:
+            toolkens: The rows.
+            base: As from ``toolkens.load_base``.
+            environment: Runs the tools; None: the hub that they were trained with.
+
+        Raises:
+            InputError: Nothing runs the tools, or one with parameters has no demonstration.
+        """
+        if environment is None:
+            if toolkens.hub is None:
+                raise InputError("Nothing runs these tools: they were trained without a hub. Give an environment.")
+            environment = HUBS[toolkens.hub]()
+        self.environment = environment
+        self._toolkens = toolkens
+        self._base = base
+        takes = [tool.id for tool in toolkens.catalog.values() if (tool.parameters or {}).get("properties")]
+        if mute := [tool for tool in takes if not toolkens.demonstrations.get(tool)]:
+            raise InputError(
+                f"Tool {mute[0]!r} takes arguments, and no demonstration shows how. Give training texts that call it "
+                "with arguments."
+            )
+        read = environment.read if isinstance(environment, FunctionHub) else lambda _, text: (text,)
+        self.form = ReplaceForm(base.model, base.tokenizer, toolkens.catalog, toolkens.demonstrations, read)
+
+    def write(self, prompt: str, settings: Settings | None = None, *, tools: bool = True) -> tuple[str, Transcript]:
+        """Go on from a prompt until the end token or an empty line.
+
+        Args:
+            prompt: The text so far.
+            settings: See there; the bias and the end are the toolkens' and the tokenizer's own.
+            tools: False: no tool is called.
+
+        Raises:
+            ContextError: The model's context does not hold the prompt.
+        """
+        base, self_bias = self._base, self._toolkens.bias if tools else -math.inf
+        settings = replace(settings or Settings(), bias=self_bias, end_id=end_token_id(base.tokenizer))
+        self.environment.reset()
+        machine = Machine(
+            base.model,
+            self._toolkens.rows_SD,
+            self.environment,
+            self.form,
+            settings,
+            finished=lambda ids: BETWEEN in base.tokenizer.decode(ids[-4:]),
+        )
+        opening = opening_id(base.tokenizer)
+        start = [*([] if opening is None else [opening]), *encode_text(base.tokenizer, prompt)]
+        done = machine.run(start)
+        return base.tokenizer.decode(done.ids, skip_special_tokens=True), done
+
+    def solve(
+        self,
+        problems: Sequence[Problem],
+        *,
+        tools: bool,
+        settings: Settings | None = None,
+        progress: Progress | None = None,
+    ) -> list[Solution]:
+        """Write an answer to each problem."""
+        found = []
+        for number, problem in enumerate(problems, start=1):
+            text, transcript = self.write(problem.prompt, settings, tools=tools)
+            found.append(Solution(problem, text, transcript, is_right(text, problem.answer)))
+            if progress is not None:
+                progress(number, len(problems))
+        return found
+
+    def fill_in(
+        self, texts: Sequence[AnnotatedText], most: int = 500, progress: Progress | None = None
+    ) -> ArgumentFigures:
+        """Have the model write the arguments of the calls of texts, each behind the text as it stands.
+
+        Args:
+            texts: Their calls with arguments are tried.
+            most: Calls, the first ones.
+            progress: Told calls done and all.
+        """
+        todo = [(text, span) for text in texts for span in text.calls if span.arguments is not None][:most]
+        exact = executed = results = 0
+        opening = opening_id(self._base.tokenizer)
+        for number, (text, span) in enumerate(todo, start=1):
+            self.environment.reset()
+            before = text.text[: span.start].rstrip(" ")
+            ids = [*([] if opening is None else [opening]), *encode_text(self._base.tokenizer, before)]
+            written = self.form.write(Stream(self._base.model, ids), span.tool)
+            if written.arguments is not None:
+                exact += _same(written.arguments, span.arguments)
+                observation = self.environment.call(span.tool, written.arguments)
+                if observation.status is Status.OK:
+                    executed += 1
+                    results += is_right(observation.content, span.result or text.text[span.start : span.end])
+            if progress is not None:
+                progress(number, len(todo))
+        count = max(1, len(todo))
+        return ArgumentFigures(exact / count, executed / count, results / count, len(todo))
+
+
+def is_right(text: str, answer: str) -> bool:
+    """Whether the last number of a text (behind ``####``, where it has that) is the answer."""
+    gold, numbers = _number(answer), _NUMBER.findall(text.split(_MARK)[-1])
+    found = _number(numbers[-1]) if numbers else None
+    if gold is None or found is None:
+        return False
+    decimals = len(answer.partition(".")[2]) if "." in answer else 0
+    return round(found, decimals) == round(gold, decimals) or abs(found - gold) <= TOLERANCE * abs(gold)
+
+
+def _number(text: str) -> Fraction | None:
+    try:
+        return read_number(text.rstrip(",."))
+    except NumberError:
+        return None
+
+
+def _same(written: object, wanted: object) -> bool:
+    if not isinstance(written, Sequence) or not isinstance(wanted, Sequence):
+        return written == wanted
+    numbers = [[_number(str(value)) for value in side] for side in (written, wanted)]
+    return numbers[0] == numbers[1] and None not in numbers[0]
