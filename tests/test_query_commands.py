@@ -151,7 +151,12 @@ def test_an_interrupted_command_says_how_to_go_on(tools: Path, tmp_path: Path, c
         wish = [str(word) for word in (*asking(tools, asked.url, out), "--count", 6, "--concurrency", 1)]
         environment = {**os.environ, "NO_PROXY": "127.0.0.1", "no_proxy": "127.0.0.1", KEY_VARIABLE: "k"}
         running = subprocess.Popen(
-            [sys.executable, "-m", "toolgen", *wish], stderr=subprocess.PIPE, text=True, env=environment
+            [sys.executable, "-m", "toolgen", *wish],
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment,
+            # A shell has its background jobs ignore the signal, and these tests may be part of one.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         assert done.wait(600)
         running.send_signal(signal.SIGINT)

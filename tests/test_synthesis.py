@@ -5,7 +5,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from toolgen.errors import InputError
@@ -68,6 +68,7 @@ SERVICE = Tool(
 )
 
 
+@example(Tool("0", "\x1b\n"), 2, 0, VARIED)
 @given(tools, st.integers(0, 20), st.integers(), st.sampled_from((PLAIN, VARIED)))
 def test_any_tool_gives_as_many_queries_as_asked_for(
     tool: Tool, count: int, seed: int, styles: dict[str, float]

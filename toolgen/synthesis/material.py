@@ -38,7 +38,7 @@ class Material:
     @cached_property
     def name(self) -> tuple[str, ...]:
         """The tool's name in words."""
-        return tuple(words(self.tool.name).split()) or (self.tool.name,)
+        return tuple(words(self.tool.name).split()) or tuple(self.tool.name.split())
 
     @cached_property
     def group(self) -> tuple[str, ...]:
