@@ -107,7 +107,9 @@ def train_decoder(
             f"{corpus.name} fills {len(windows_NT)} windows of {shape.context} tokens, and a step takes {batch_size}. "
             "Give more text, or a smaller batch or context."
         )
-    model = _fit(_start(shape, tokenizer, seed), windows_NT, steps, batch_size, learning_rate, precision, seed)
+    model = fit_decoder(
+        start_decoder(shape, tokenizer, seed), windows_NT, steps, batch_size, learning_rate, precision, seed
+    )
     with without_bars():
         model.save_pretrained(output)
     tokenizer.save_pretrained(output)
@@ -169,7 +171,7 @@ def pack(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], context: 
     return windows_NT
 
 
-def _start(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
+def start_decoder(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.width,
@@ -188,7 +190,7 @@ def _start(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> Llama
         return LlamaForCausalLM(config)
 
 
-def _fit(
+def fit_decoder(
     model: LlamaForCausalLM,
     windows_NT: Tensor,
     steps: int,
