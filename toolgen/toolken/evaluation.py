@@ -1,7 +1,7 @@
 """What toolkens are worth when the model writes by itself: arguments and results behind texts as they stand, and
 answers to problems, with tools and without. Knows the room; no command line.
 
-Answers are compared as ToolkenGPT does: rounded to the decimals of the right one, or within 0.1% of it.
+Answers are compared as ToolkenGPT does: rounded to the decimals of the right one (two at least), or within 0.1% of it.
 """
 
 import math
@@ -27,6 +27,7 @@ from toolgen.toolken.texts import AnnotatedText
 from toolgen.toolken.toolkens import Toolkens
 
 TOLERANCE = Fraction(1, 1000)
+_FEWEST_DECIMALS = 2
 
 _NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)")
 _MARK = "####"
@@ -214,7 +215,7 @@ def is_right(text: str, answer: str) -> bool:
     found = _number(numbers[-1]) if numbers else None
     if gold is None or found is None:
         return False
-    decimals = len(answer.partition(".")[2]) if "." in answer else 0
+    decimals = max(_FEWEST_DECIMALS, len(answer.partition(".")[2]))
     return round(found, decimals) == round(gold, decimals) or abs(found - gold) <= TOLERANCE * abs(gold)
 
 
