@@ -193,7 +193,8 @@ def _drawn(draw: random.Random, number: int) -> WordProblem:
 
 
 def _demonstrations(draw: random.Random, number: int) -> str:
-    tool, shown = draw.choice(list(SIGNS)), []
+    tool = draw.choice(list(SIGNS))
+    shown: list[str] = []
     most = draw.randint(2, 5)
     while len(shown) < most:
         text = _drawn(draw, number).text

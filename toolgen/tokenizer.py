@@ -71,6 +71,11 @@ def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> li
     return encoded
 
 
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text of some tokens, special ones included."""
+    return str(tokenizer.decode(list(ids)))
+
+
 def continuation_ids(tokenizer: PreTrainedTokenizerBase, before: Sequence[int], text: str) -> list[int]:
     """Token ids with which a text that is there as tokens goes on.
 
@@ -84,10 +89,10 @@ def continuation_ids(tokenizer: PreTrainedTokenizerBase, before: Sequence[int], 
         text: Is not empty.
     """
     tail = list(before[-_TAIL:])
-    wanted = tokenizer.decode(tail) + text
+    wanted = decode(tokenizer, tail) + text
     for anchor in ("", "\n", "."):
         head, ids = encode_texts(tokenizer, [anchor, anchor + text])
-        if ids[: len(head)] == head and tokenizer.decode([*tail, *ids[len(head) :]]) == wanted:
+        if ids[: len(head)] == head and decode(tokenizer, [*tail, *ids[len(head) :]]) == wanted:
             return ids[len(head) :]
     return encode_text(tokenizer, text)
 

@@ -20,7 +20,7 @@ from toolgen.errors import InputError
 from toolgen.files import read_jsonl
 from toolgen.functions.hub import HUBS, FunctionHub
 from toolgen.functions.numbers import NumberError, read_number
-from toolgen.tokenizer import encode_text, end_token_id
+from toolgen.tokenizer import decode, encode_text, end_token_id
 from toolgen.toolken.form import BETWEEN, ReplaceForm
 from toolgen.toolken.linearize import opening_id
 from toolgen.toolken.texts import AnnotatedText
@@ -28,6 +28,9 @@ from toolgen.toolken.toolkens import Toolkens
 
 TOLERANCE = Fraction(1, 1000)
 _FEWEST_DECIMALS = 2
+
+_READ = 4
+"""Tokens that may hold an empty line."""
 
 _NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)")
 _MARK = "####"
@@ -155,12 +158,13 @@ class Solver:
             self.environment,
             self.form,
             settings,
-            finished=lambda ids: BETWEEN in base.tokenizer.decode(ids[-4:]),
+            finished=lambda ids: BETWEEN in decode(base.tokenizer, ids[-_READ:]),
         )
         opening = opening_id(base.tokenizer)
         start = [*([] if opening is None else [opening]), *encode_text(base.tokenizer, prompt)]
         done = machine.run(start)
-        return base.tokenizer.decode(done.ids, skip_special_tokens=True), done
+        own = done.ids[:-1] if done.ended == "end" else done.ids
+        return decode(base.tokenizer, own), done
 
     def solve(
         self,

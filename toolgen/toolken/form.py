@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from toolgen.agent.environment import Arguments, Observation
 from toolgen.agent.machine import Written
 from toolgen.agent.stream import ContextError, Stream
-from toolgen.tokenizer import continuation_ids, encode_text
+from toolgen.tokenizer import continuation_ids, decode, encode_text
 from toolgen.toolken.linearize import opening_id
 from toolgen.toolken.texts import AnnotatedText, Span
 from toolgen.tools import ToolCatalog
@@ -95,7 +95,7 @@ class ReplaceForm:
         while len(written) < _MOST_TOKENS:
             token_id, _ = aside.best_word()
             written.append(token_id)
-            text = self._tokenizer.decode(written)
+            text = decode(self._tokenizer, written)
             if ")" in text:
                 return text.split(")")[0].strip()
             aside.extend([token_id])
@@ -126,8 +126,8 @@ def blank_words(tokenizer: PreTrainedTokenizerBase, rows: int) -> Tensor:
     """Which words begin with a blank when they follow another, bool ``[rows]``."""
     before = encode_text(tokenizer, "a")
     known = min(rows, len(tokenizer))
-    shown = tokenizer.decode(before)
-    texts = tokenizer.batch_decode([[*before, token_id] for token_id in range(known)])
+    shown = decode(tokenizer, before)
+    texts = [decode(tokenizer, [*before, token_id]) for token_id in range(known)]
     begins = [text.startswith(shown) and text[len(shown) :][:1].isspace() for text in texts]
     return torch.tensor([*begins, *[False] * (rows - known)])
 

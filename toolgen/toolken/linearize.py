@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from toolgen.errors import InputError
 from toolgen.records import Record
-from toolgen.tokenizer import special_ids
+from toolgen.tokenizer import decode, special_ids
 from toolgen.toolken.texts import AnnotatedText, Span
 from toolgen.training import IGNORED
 
@@ -108,7 +108,7 @@ def _encode(text: AnnotatedText, tokenizer: PreTrainedTokenizerBase) -> _Tokens:
         pieces = [_tokens(text, tokenizer, text.text[start:end], start) for start, end in pairwise(ends)]
         ids = [token_id for piece in pieces for token_id in piece.ids]
         found = _Tokens(ids, [place for piece in pieces for place in piece.places])
-    if cuts and tokenizer.decode(found.ids) != tokenizer.decode(whole.ids):
+    if cuts and decode(tokenizer, found.ids) != decode(tokenizer, whole.ids):
         place = min(cuts)
         raise BoundaryError(
             f"Text {text.id!r}: the result of a call begins or ends within a token, at character {place} "

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeGuard
 
 from toolgen.errors import InputError
 from toolgen.files import read_jsonl, write_jsonl
@@ -163,15 +163,14 @@ def _span(call: Mapping[str, Any], text: str, where: str) -> Span:
     return Span(start, end, tool, arguments, result)
 
 
-def _is_place(value: Any) -> bool:
+def _is_place(value: Any) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _span_record(span: Span) -> dict[str, Any]:
     record: dict[str, Any] = {"start": span.start, "end": span.end, "tool": span.tool}
     if span.arguments is not None:
-        named = isinstance(span.arguments, Mapping)
-        record["arguments"] = dict(span.arguments) if named else list(span.arguments)  # type: ignore[call-overload]
+        record["arguments"] = list(span.arguments) if isinstance(span.arguments, tuple) else dict(span.arguments)
     if span.result is not None:
         record["result"] = span.result
     return record

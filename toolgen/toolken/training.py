@@ -146,7 +146,8 @@ def prepare(
         err.print(f"{len(refused)} of {count} texts are left out. The first: {refused[0]}", markup=False)
     pad_id = base.tokenizer.pad_token_id
     states = text_states(base.model, examples, 0 if pad_id is None else pad_id, checksum=checksum, progress=progress)
-    return PreparedTexts(states, *(tuple(part) for part in parts.values()), refused=tuple(refused))
+    train, validation, test = (tuple(part) for part in parts.values())
+    return PreparedTexts(states, train, validation, test, tuple(refused))
 
 
 def train_seed(
