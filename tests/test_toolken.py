@@ -10,6 +10,14 @@ import pytest
 import torch
 from pydantic import ValidationError
 from tokenizer_zoo import ZOO
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 from typer.testing import CliRunner
 
 from toolgen.agent.environment import Observation, Status
@@ -324,3 +332,34 @@ def test_every_hub_has_rows(tiny_base: Path) -> None:
     for make in HUBS.values():
         catalog = make().catalog
         assert start_rows(Prior(kind="name", scale="small"), base, catalog).shape[0] == len(catalog)
+
+
+def _saved(folder: Path, kind: str) -> Path:
+    """A random model of some architecture beside the tokenizer of its family."""
+    tokenizer = ZOO[{"llama": "llama3", "qwen2": "qwen2", "gpt2": "gpt2"}[kind]]()
+    common = {"vocab_size": len(tokenizer), "bos_token_id": tokenizer.bos_token_id, "eos_token_id": None}
+    layers = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    torch.manual_seed(0)
+    model: Any
+    if kind == "gpt2":
+        model = GPT2LMHeadModel(GPT2Config(**common, n_embd=32, n_layer=2, n_head=4, n_positions=256))
+    elif kind == "llama":
+        model = LlamaForCausalLM(LlamaConfig(**common, **layers))
+    else:
+        model = Qwen2ForCausalLM(Qwen2Config(**common, **layers, num_key_value_heads=2))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2"])
+def test_any_causal_model_serves(kind: str, config: ToolkenConfig, tmp_path: Path) -> None:
+    name = str(_saved(tmp_path / kind, kind))
+    final = train_toolkens(config.model_copy(update={"model": name, "seeds": (0,)}))
+    report = read_json(config.output / "report.json")
+    assert report["refused"] == 0 and report["test"]["tool_accuracy"] > 0.5
+    rows = Toolkens.load(final)
+    shown = {tool: ["so it is <add>(1, 2)"] for tool in rows.catalog.ids}
+    eager = Toolkens(rows.catalog, rows.rows_SD, name, rows.base_checksum, 1e6, rows.prior, "gsm8k", shown)
+    text, done = Solver(eager, rows.load_base()).write("1 + 2 =", Settings(most_tokens=4, tries=1, most_calls=1))
+    assert done.calls[0].observation.status in (Status.BAD_ARGUMENTS, Status.OK) and text
