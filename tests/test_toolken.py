@@ -35,7 +35,6 @@ from toolgen.toolken.config import TextsConfig, ToolkenConfig, asked, few_a_tool
 from toolgen.toolken.evaluation import Problem, Solver, is_right, read_problems
 from toolgen.toolken.fitting import FitConfig
 from toolgen.toolken.form import ReplaceForm, blank_words, demonstrate, demonstrations
-from toolgen.toolken.linearize import opening_id
 from toolgen.toolken.states import weights_checksum
 from toolgen.toolken.texts import AnnotatedText, Span, write_texts
 from toolgen.toolken.toolkens import CARD, Toolkens, start_rows
@@ -51,7 +50,8 @@ def texts(count: int = 60, seed: int = 0) -> list[AnnotatedText]:
     for number in range(count):
         a, b = draw.randint(1, 60), draw.randint(1, 60)
         tool, sign, value = draw.choice((("<add>", "+", a + b), ("<multiply>", "*", a * b)))
-        before = f"Q: what is {a} {sign} {b}?\nA: {a} {sign} {b} = "
+        name = "".join(draw.choices("abcdefgh", k=4))
+        before = f"Q: {name} asks what {a} {sign} {b} is?\nA: {a} {sign} {b} = "
         spans = (Span(len(before), len(before) + len(str(value)), tool, (str(a), str(b)), str(value)),)
         found.append(AnnotatedText(f"t{number}", f"{before}{value}. #### {value}", spans))
     return found
@@ -125,9 +125,13 @@ def test_texts_are_divided_by_their_words(config: ToolkenConfig, tmp_path: Path)
     material = load_material(config.data)
     parts = [{text.id for text in part} for part in (material.train, material.validation, material.test)]
     assert sum(map(len, parts)) == 60 and not parts[0] & parts[1] and not parts[1] & parts[2]
-    write_texts(tmp_path / "more.jsonl", [*texts(20, seed=1)[:5], *texts()][5:])
-    again = load_material(config.data.model_copy(update={"texts": tmp_path / "more.jsonl"}))
-    assert {text.id for text in again.test} == parts[2], "a text stays where it is"
+    others = [AnnotatedText(f"n{text.id}", text.text, text.calls) for text in texts(20, seed=1)]
+    again = [AnnotatedText(f"w{text.id}", *_with_other_numbers(text)) for text in texts()]
+    write_texts(tmp_path / "more.jsonl", [*others, *texts(), *again])
+    more = load_material(config.data.model_copy(update={"texts": tmp_path / "more.jsonl"}))
+    test = {text.id for text in more.test}
+    assert {name for name in test if name[0] == "t"} == parts[2], "a text stays where it is"
+    assert {name[1:] for name in test if name[0] == "w"} == parts[2], "with other numbers it is the same text"
     few = few_a_tool(material.train, 3)
     called = [span.tool for text in few for span in text.calls]
     assert {tool: called.count(tool) for tool in set(called)} == {"<add>": 3, "<multiply>": 3}
@@ -135,6 +139,13 @@ def test_texts_are_divided_by_their_words(config: ToolkenConfig, tmp_path: Path)
     write_texts(tmp_path / "given.jsonl", given)
     with pytest.raises(InputError, match="part 'validation' of 60"):
         load_material(config.data.model_copy(update={"texts": tmp_path / "given.jsonl"}))
+
+
+def _with_other_numbers(text: AnnotatedText) -> tuple[str, tuple[Span, ...]]:
+    """The same text about other numbers of as many digits."""
+    other = str.maketrans("0123456789", "1234567890")
+    (span,) = text.calls
+    return text.text.translate(other), (Span(span.start, span.end, span.tool),)
 
 
 def test_queries_are_asked_as_texts(catalog: ToolCatalog) -> None:
@@ -232,7 +243,7 @@ def test_arguments_are_written_behind_demonstrations(tiny_base: Path, monkeypatc
     base = load_base(str(tiny_base))
     scripted = _Scripted(base.tokenizer, "12, 30) and more")
     where = form(base)
-    text = Stream(base.model, [opening_id(base.tokenizer) or 1, *encode_text(base.tokenizer, "so 12 + 30 =")])
+    text = Stream(base.model, encode_text(base.tokenizer, "so 12 + 30 ="))
     before = list(text.ids)
     monkeypatch.setattr(Stream, "best_word", lambda stream: scripted.next_of(stream))
     written = where.write(text, "<add>")

@@ -5,6 +5,7 @@ result of a call, so that the tool's row answers (the shape of ToolkenGPT's expe
 """
 
 import hashlib
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ from toolgen.toolken.fitting import FitConfig
 from toolgen.toolken.texts import AnnotatedText, Span, read_texts
 from toolgen.tools import ToolCatalog
 from toolgen.tracking import TrackingConfig
+
+PARTS = ("train", "validation", "test")
+
+_NUMBERS = re.compile(r"[\d.,$%]*\d[\d.,$%]*")
 
 
 class TextsConfig(Section):
@@ -90,8 +95,9 @@ class Material:
 def load_material(config: TextsConfig) -> Material:
     """Read texts and tools and divide the texts.
 
-    A text's own words say which part it is in: equal texts are in one part, and the part stays when others come. A text
-    that names its split (``train``, ``validation``, ``test``) is in that one.
+    What a text says before its first call decides which part it is in, its numbers left out: texts that differ in their
+    numbers alone are in one part, and the part stays when others come. A text that names its split as ``train``,
+    ``validation`` or ``test`` is in that one; other names of a source's own say nothing here.
 
     Raises:
         InputError: A file is broken, a tool is unknown, or a part that is asked for is empty.
@@ -106,7 +112,7 @@ def load_material(config: TextsConfig) -> Material:
         texts = read_texts(config.texts or "", catalog)
     parts: dict[str, list[AnnotatedText]] = defaultdict(list)
     for text in texts:
-        parts[text.split or _part(text.text, config)].append(text)
+        parts[text.split if text.split in PARTS else _part(text, config)].append(text)
     train = parts["train"] if config.most_a_tool is None else few_a_tool(parts["train"], config.most_a_tool)
     for name, found in (("train", train), ("validation", parts["validation"]), ("test", parts["test"])):
         if not found and (name == "train" or getattr(config, name)):
@@ -141,8 +147,9 @@ def _of_one_tool(queries: Sequence[Query], catalog: ToolCatalog) -> list[Query]:
     return [query for query in queries if len(query.tools) == 1 and query.tools[0] in catalog]
 
 
-def _part(text: str, config: TextsConfig) -> str:
-    place = _digest(text) / 2**32
+def _part(text: AnnotatedText, config: TextsConfig) -> str:
+    before = text.text[: text.calls[0].start] if text.calls else text.text
+    place = _digest(" ".join(_NUMBERS.sub("#", before).split())) / 2**32
     if place < config.test:
         return "test"
     return "validation" if place < config.test + config.validation else "train"

@@ -4,10 +4,12 @@ answers to problems, with tools and without. Knows the room; no command line.
 Answers are compared as ToolkenGPT does: rounded to the decimals of the right one (two at least), or within 0.1% of it.
 """
 
+import dataclasses
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
 
@@ -23,8 +25,9 @@ from toolgen.functions.numbers import NumberError, read_number
 from toolgen.tokenizer import decode, encode_text, end_token_id
 from toolgen.toolken.form import BETWEEN, ReplaceForm
 from toolgen.toolken.linearize import opening_id
+from toolgen.toolken.linearize import replace as replace_results
 from toolgen.toolken.texts import AnnotatedText
-from toolgen.toolken.toolkens import Toolkens
+from toolgen.toolken.toolkens import Toolkens, row_ids
 
 TOLERANCE = Fraction(1, 1000)
 _FEWEST_DECIMALS = 2
@@ -32,7 +35,7 @@ _FEWEST_DECIMALS = 2
 _READ = 4
 """Tokens that may hold an empty line."""
 
-_NUMBER = re.compile(r"[-+]?(?:\d[\d,]*\.?\d*|\.\d+)")
+_NUMBER = re.compile(r"(?:(?<![\w.)])[-+])?\$?(?:\d+(?:,\d{3})*(?:\.\d+)?|\.\d+)(?:/\d+|%)?")
 _MARK = "####"
 """Before GSM8K's answers."""
 
@@ -100,7 +103,7 @@ def read_problems(path: Path, prompt: str) -> list[Problem]:
         raise InputError(f"The prompt {prompt!r} has no place for the question. Write {{question}} where it stands.")
     found = []
     for number, (record, where) in enumerate(read_jsonl(path), start=1):
-        question, answer = record.get("question"), str(record.get("answer"))
+        question, answer = record.get("question"), _written(record.get("answer"))
         if not isinstance(question, str) or _number(answer) is None:
             raise InputError(
                 f"{where}: a problem needs 'question', a string, and 'answer', a number; found {record!r}."
@@ -150,7 +153,7 @@ class Solver:
             ContextError: The model's context does not hold the prompt.
         """
         base, self_bias = self._base, self._toolkens.bias if tools else -math.inf
-        settings = replace(settings or Settings(), bias=self_bias, end_id=end_token_id(base.tokenizer))
+        settings = dataclasses.replace(settings or Settings(), bias=self_bias, end_id=end_token_id(base.tokenizer))
         self.environment.reset()
         machine = Machine(
             base.model,
@@ -195,12 +198,13 @@ class Solver:
         """
         todo = [(text, span) for text in texts for span in text.calls if span.arguments is not None][:most]
         exact = executed = results = 0
-        opening = opening_id(self._base.tokenizer)
+        rows = row_ids(self._base, self._toolkens.catalog)
         for number, (text, span) in enumerate(todo, start=1):
             self.environment.reset()
-            before = text.text[: span.start].rstrip(" ")
-            ids = [*([] if opening is None else [opening]), *encode_text(self._base.tokenizer, before)]
-            written = self.form.write(Stream(self._base.model, ids), span.tool)
+            # Where the row is to win, which for some tokenizers is behind a blank.
+            alone = replace_results(dataclasses.replace(text, calls=(span,)), self._base.tokenizer, rows, words=False)
+            place = alone.labels.index(rows[span.tool])
+            written = self.form.write(Stream(self._base.model, alone.input_ids[:place]), span.tool)
             if written.arguments is not None:
                 exact += _same(written.arguments, span.arguments)
                 observation = self.environment.call(span.tool, written.arguments)
@@ -223,6 +227,11 @@ def is_right(text: str, answer: str) -> bool:
     return round(found, decimals) == round(gold, decimals) or abs(found - gold) <= TOLERANCE * abs(gold)
 
 
+def _written(answer: object) -> str:
+    """An answer of JSON as text, without an exponent."""
+    return format(Decimal(repr(answer)), "f") if isinstance(answer, float) else str(answer)
+
+
 def _number(text: str) -> Fraction | None:
     try:
         return read_number(text.rstrip(",."))
@@ -233,5 +242,11 @@ def _number(text: str) -> Fraction | None:
 def _same(written: object, wanted: object) -> bool:
     if not isinstance(written, Sequence) or not isinstance(wanted, Sequence):
         return written == wanted
-    numbers = [[_number(str(value)) for value in side] for side in (written, wanted)]
-    return numbers[0] == numbers[1] and None not in numbers[0]
+    return [_value(value) for value in written] == [_value(value) for value in wanted]
+
+
+def _value(value: object) -> object:
+    """A number as such, anything else as its text."""
+    text = str(value).strip()
+    number = _number(text)
+    return text if number is None else number

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from toolgen.agent.environment import Arguments, Observation
 from toolgen.agent.machine import Written
 from toolgen.agent.stream import ContextError, Stream
-from toolgen.tokenizer import continuation_ids, decode, encode_text
+from toolgen.tokenizer import continuation_ids, decode, encode_text, encode_texts, end_token_id
 from toolgen.toolken.linearize import opening_id
 from toolgen.toolken.texts import AnnotatedText, Span
 from toolgen.tools import ToolCatalog
@@ -54,9 +54,10 @@ class ReplaceForm:
         self._model = model
         self._tokenizer = tokenizer
         self._read = read
+        self._end_id = end_token_id(tokenizer)
         self._bare = {tool.id for tool in catalog.values() if not (tool.parameters or {}).get("properties")}
         self._begun = {
-            tool: Stream(model, _opened(tokenizer, BETWEEN.join([*demonstrations[tool], ""])))
+            tool: Stream(model, _opened(tokenizer, demonstrations[tool]))
             for tool in catalog.ids
             if tool not in self._bare
         }
@@ -67,15 +68,16 @@ class ReplaceForm:
         if tool in self._bare:
             return Written("", ())
         aside = self._begun[tool].fork()
-        skipped = 1 if opening_id(self._tokenizer) is not None else 0
+        ids, blank = self._without_blank(stream.ids)
+        lead = " " if blank else self._lead(stream)
         try:
-            aside.extend(stream.ids[skipped:])
-            aside.extend(continuation_ids(self._tokenizer, aside.ids, f"{self._lead(stream)}{tool}("))
+            aside.extend(ids)
+            aside.extend(continuation_ids(self._tokenizer, aside.ids, f"{lead}{tool}("))
             text = self._between_brackets(aside)
         except ContextError as error:
             return Written("", None, str(error))
         if text is None:
-            return Written("", None, f"No closing bracket within {_MOST_TOKENS} tokens.")
+            return Written("", None, f"No closing bracket within {_MOST_TOKENS} tokens and before the text's end.")
         try:
             return Written(text, self._read(tool, text))
         except ValueError as error:
@@ -90,6 +92,14 @@ class ReplaceForm:
     def _lead(self, stream: Stream) -> str:
         return " " if stream.probability(self._blank_V) > 0.5 else ""
 
+    def _without_blank(self, ids: Sequence[int]) -> tuple[Sequence[int], bool]:
+        """A text's tokens behind its opening one, and whether it ends with a blank of its own, which is left out: a
+        demonstration encodes that blank together with the tool's name."""
+        opening = opening_id(self._tokenizer)
+        ids = ids[1:] if opening is not None and ids[0] == opening else ids
+        ends = len(ids) > 1 and decode(self._tokenizer, ids[-2:]) == decode(self._tokenizer, ids[-2:-1]) + " "
+        return (ids[:-1], True) if ends else (ids, False)
+
     def _between_brackets(self, aside: Stream) -> str | None:
         written: list[int] = []
         while len(written) < _MOST_TOKENS:
@@ -98,6 +108,8 @@ class ReplaceForm:
             text = decode(self._tokenizer, written)
             if ")" in text:
                 return text.split(")")[0].strip()
+            if token_id == self._end_id or BETWEEN in text:
+                return None
             aside.extend([token_id])
         return None
 
@@ -128,10 +140,12 @@ def blank_words(tokenizer: PreTrainedTokenizerBase, rows: int) -> Tensor:
     known = min(rows, len(tokenizer))
     shown = decode(tokenizer, before)
     texts = [decode(tokenizer, [*before, token_id]) for token_id in range(known)]
-    begins = [text.startswith(shown) and text[len(shown) :][:1].isspace() for text in texts]
+    begins = [text.startswith(shown) and text[len(shown) :].startswith(" ") for text in texts]
     return torch.tensor([*begins, *[False] * (rows - known)])
 
 
-def _opened(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+def _opened(tokenizer: PreTrainedTokenizerBase, shown: Sequence[str]) -> list[int]:
+    """Demonstrations one after another, each encoded as a text of its own, as the one that follows them is."""
     opening = opening_id(tokenizer)
-    return [*([] if opening is None else [opening]), *encode_text(tokenizer, text)]
+    texts = encode_texts(tokenizer, [text + BETWEEN for text in shown])
+    return [*([] if opening is None else [opening]), *(token_id for ids in texts for token_id in ids)]

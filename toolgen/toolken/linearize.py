@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from toolgen.errors import InputError
 from toolgen.records import Record
-from toolgen.tokenizer import decode, special_ids
+from toolgen.tokenizer import decode, end_token_id, special_ids
 from toolgen.toolken.texts import AnnotatedText, Span
 from toolgen.training import IGNORED
 
@@ -35,7 +35,8 @@ class Example:
 
     Attributes:
         id: Of the text.
-        input_ids: Tokens, ``[T]``, behind the tokenizer's first special token where it has one.
+        input_ids: Tokens, ``[T]``, between the tokenizer's first special token, where it has one, and its end: where a
+            text ends, no tool should be called either.
         labels: What should be written in the place of each token, ``[T]``: the token itself, the id of a tool's row, or
             ``IGNORED``. The state that predicts ``labels[t]`` is that of ``input_ids[t - 1]``.
     """
@@ -68,7 +69,9 @@ def replace(
         KeyError: A call's tool has no row.
     """
     tokens = _encode(text, tokenizer)
-    labels = list(tokens.ids) if words else [IGNORED] * len(tokens.ids)
+    end = end_token_id(tokenizer)
+    ids = [*tokens.ids, end]
+    labels = list(ids) if words else [IGNORED] * len(ids)
     for span in text.calls:
         first, behind = _covered(tokens.places, span, text)
         labels[first:behind] = [row_ids[span.tool], *[IGNORED] * (behind - first - 1)]
@@ -80,8 +83,8 @@ def replace(
                 f"Text {text.id!r} begins with a result, and this tokenizer writes nothing before a text that a row "
                 "could be predicted from. Leave the text out, or put a word before it."
             )
-        return Example(text.id, tuple(tokens.ids), (IGNORED, *labels[1:]))
-    return Example(text.id, (opening, *tokens.ids), (IGNORED, *labels))
+        return Example(text.id, tuple(ids), (IGNORED, *labels[1:]))
+    return Example(text.id, (opening, *ids), (IGNORED, *labels))
 
 
 def turns(text: AnnotatedText) -> list[Record]:
