@@ -77,7 +77,7 @@ def measure(solver: Solver, problems: Sequence[WordProblem], digits: int, hops: 
     with progress_bar(f"{digits} digits, {hops} hops") as progress:
         on = solver.solve(asked, tools=True, settings=settings, progress=progress)
         off = solver.solve(asked, tools=False, settings=settings)
-    calls = [call.went_well for one in on for call in one.transcript.calls]
+    calls = [call.executed for one in on for call in one.transcript.calls]
     return Answers(
         digits,
         hops,

@@ -40,8 +40,10 @@ class Form:
     def write(self, stream: Stream, tool: str) -> Written:
         return Written("", None, "unreadable") if tool == "mute" else Written("n", (str(len(stream.ids)),))
 
-    def result_ids(self, stream: Stream, tool: str, written: Written, observation: Observation) -> Sequence[int]:
-        return [60 + int(observation.content), 77]
+    def stands(self, stream: Stream, tool: str, written: Written, observation: Observation) -> Sequence[int] | None:
+        if observation.status is not Status.OK:
+            return None
+        return [60 + int(observation.content), 77] if tool != "silent" else []
 
 
 def world(*names: str) -> World:
@@ -50,7 +52,7 @@ def world(*names: str) -> World:
 
 def machine(where: World, rows_SD: Tensor, kind: str = "llama", **keys: object) -> Machine:
     settings = Settings(**{"most_tokens": 12, **keys})  # type: ignore[arg-type]
-    return Machine(tiny_model(kind), rows_SD, where, Form(), settings)
+    return Machine(tiny_model(kind), rows_SD, where.catalog.ids, where, Form(), settings)
 
 
 def row_that_wins(ids: Sequence[int], by: float = 5.0) -> Tensor:
@@ -64,7 +66,9 @@ def row_that_wins(ids: Sequence[int], by: float = 5.0) -> Tensor:
 def test_without_tools_it_writes_what_the_base_writes(kind: str, tied: bool) -> None:
     model = tiny_model(kind, tied)
     rows_SD = torch.randn(2, 32) * 100
-    done = Machine(model, rows_SD, world("a", "b"), Form(), Settings(bias=-math.inf, most_tokens=12)).run(PROMPT)
+    done = Machine(model, rows_SD, ("a", "b"), world("a", "b"), Form(), Settings(bias=-math.inf, most_tokens=12)).run(
+        PROMPT
+    )
     wanted = model.generate(
         torch.tensor([PROMPT]), attention_mask=torch.ones(1, 4), max_new_tokens=12, do_sample=False, eos_token_id=None
     )
@@ -96,12 +100,14 @@ def test_a_row_that_wins_is_called_and_its_result_stands_in_the_text() -> None:
     rows_SD = torch.stack([torch.zeros(32), row_that_wins(PROMPT)])
     events = list(machine(where, rows_SD, most_calls=1).stream(PROMPT))
     first = events[0]
-    assert isinstance(first, Called) and first.tool == "loud" and first.place == 4 and first.went_well
+    assert isinstance(first, Called) and first.tool == "loud" and first.place == 4 and first.ids == (61, 77)
     assert where.calls == [("loud", ("4",))]
     done = machine(world("quiet", "loud"), rows_SD, most_calls=1).run(PROMPT)
     assert done.ids[:2] == (61, 77)
     # Behind the result it goes on as the base does.
-    after = Machine(tiny_model(), rows_SD, world("a", "b"), Form(), Settings(bias=-math.inf, most_tokens=10))
+    after = Machine(
+        tiny_model(), rows_SD, ("a", "b"), world("a", "b"), Form(), Settings(bias=-math.inf, most_tokens=10)
+    )
     assert list(done.ids[2:]) == list(after.run([*PROMPT, 61, 77]).ids)
     assert [type(event) for event in events[1:]] == [Word] * 10 + [Ended]
 
@@ -112,7 +118,7 @@ def test_a_result_may_lead_to_the_next_call() -> None:
     rows_SD = torch.stack([row_that_wins(PROMPT, by=20), second])
     where = world("first", "second")
     done = machine(where, rows_SD, most_calls=2).run(PROMPT)
-    assert [call.tool for call in done.calls if call.went_well] == ["first", "second"]
+    assert [call.tool for call in done.calls if call.executed] == ["first", "second"]
     assert done.ids[:4] == (61, 77, 62, 77)
     assert where.calls[1] == ("second", ("6",))
 
@@ -139,10 +145,29 @@ def test_texts_end_for_a_reason() -> None:
     ended = machine(world("a"), rows_SD, bias=-math.inf, end_id=free.ids[3]).run(PROMPT)
     assert ended.ended == "end" and ended.ids == free.ids[: free.ids.index(free.ids[3]) + 1]
     told = Machine(
-        tiny_model(), rows_SD, world("a"), Form(), Settings(bias=-math.inf), finished=lambda ids: len(ids) == 5
+        tiny_model(), rows_SD, ("a",), world("a"), Form(), Settings(bias=-math.inf), finished=lambda ids: len(ids) == 5
     ).run(PROMPT)
     assert told.ended == "finished" and told.ids == free.ids[:5]
     full = machine(world("a"), rows_SD, bias=-math.inf, most_tokens=999).run(PROMPT)
     assert full.ended == "context" and len(full.ids) == 44
     with pytest.raises(ContextError, match="takes 49 tokens.*holds 48"):
         machine(world("a"), rows_SD).run([1] * 49)
+
+
+def test_a_call_that_leaves_nothing_is_followed_by_a_word() -> None:
+    where = world("silent")
+    done = machine(where, row_that_wins(PROMPT)[None], most_calls=1, most_tokens=3).run(PROMPT)
+    assert len(where.calls) == 1 and done.calls[0].ids == ()
+    assert done.ids == machine(world("silent"), torch.zeros(1, 32), bias=-math.inf, most_tokens=3).run(PROMPT).ids
+
+
+def test_failures_come_to_an_end() -> None:
+    where = world("broken", "broken too")
+    done = machine(where, torch.zeros(2, 32), bias=1e6, most_failures=5).run(PROMPT)
+    assert len(done.calls) == len(where.calls) == 5 and len(done.ids) == 12
+    assert all(call.ids is None and not call.executed for call in done.calls)
+
+
+def test_a_result_that_does_not_fit_does_not_stand() -> None:
+    done = machine(world("good"), torch.zeros(1, 32), bias=1e6).run([1] * 47)
+    assert done.ended == "context" and done.calls[0].executed and done.calls[0].ids is None and len(done.ids) == 1

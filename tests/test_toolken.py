@@ -262,9 +262,9 @@ def test_arguments_are_written_behind_demonstrations(tiny_base: Path, monkeypatc
 def test_results_stand_where_a_word_would(tiny_base: Path) -> None:
     base = load_base(str(tiny_base))
     text = Stream(base.model, encode_text(base.tokenizer, "so 12 + 30 ="))
-    ids = form(base).result_ids(text, "<add>", Written("", ()), Observation(Status.OK, "42"))
+    ids = form(base).stands(text, "<add>", Written("", ()), Observation(Status.OK, "42"))
     assert base.tokenizer.decode([*text.ids, *ids]).replace("= ", "=").endswith("=42")
-    own = form(base).result_ids(text, "<add>", Written("", ()), Observation(Status.OK, " <computer>"))
+    own = form(base).stands(text, "<add>", Written("", ()), Observation(Status.OK, " <computer>"))
     assert base.tokenizer.decode([*text.ids, *own]).endswith("= <computer>")
 
 
@@ -308,7 +308,7 @@ def test_a_solver_writes_with_tools_and_without(trained: Path, monkeypatch: pyte
     solver = Solver(eager, rows.load_base())
     monkeypatch.setattr(ReplaceForm, "write", lambda *_: Written("1, 2", ("1", "2")))
     text, done = solver.write("Q: what is 1 + 2?\nA: 1 + 2 =", Settings(most_tokens=8, most_calls=2))
-    assert [call.went_well for call in done.calls] == [True, True] and done.calls[0].observation.content in text
+    assert [call.executed for call in done.calls] == [True, True] and done.calls[0].observation.content in text
     alone, silent = solver.write("Q: what is 1 + 2?\nA: 1 + 2 =", Settings(most_tokens=8), tools=False)
     assert not silent.calls and alone != text
     solved = solver.solve([Problem("p", "Q: what is 1 + 2?\nA:", "77")], tools=True, settings=Settings(most_tokens=4))

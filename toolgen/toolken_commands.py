@@ -125,7 +125,7 @@ def evaluate(
             "answers_right": sum(solution.right for solution in solved) / len(solved),
             "problems": len(solved),
             "calls": len(calls),
-            "calls_executed": sum(call.went_well for call in calls) / max(1, len(calls)),
+            "calls_executed": sum(call.executed for call in calls) / max(1, len(calls)),
             "answers": [{"id": one.problem.id, "text": one.text, "right": one.right} for one in solved],
         }
     out.print(_eval_table(told))

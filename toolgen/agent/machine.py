@@ -32,11 +32,13 @@ class Written:
         text: As it stands.
         arguments: As they are read; None where they cannot be.
         fault: What is wrong with them, else empty.
+        ids: The same as tokens, for a format that keeps them in the text.
     """
 
     text: str
     arguments: Arguments | None
     fault: str = ""
+    ids: tuple[int, ...] = ()
 
 
 class CallFormat(Protocol):
@@ -46,8 +48,8 @@ class CallFormat(Protocol):
         """Have the model write the arguments of a call at the end of a stream, which stays as it is."""
         ...
 
-    def result_ids(self, stream: Stream, tool: str, written: Written, observation: Observation) -> Sequence[int]:
-        """What stands in the text for a call that went well."""
+    def stands(self, stream: Stream, tool: str, written: Written, observation: Observation) -> Sequence[int] | None:
+        """What stands in the text for a call, in tokens; None: nothing, and the next best token is taken instead."""
         ...
 
 
@@ -58,7 +60,8 @@ class Settings:
     Attributes:
         bias: Is added to every row's logit. Minus infinity: no tool is called, and the model writes as without rows.
         most_tokens: Words and results, in tokens.
-        most_calls: Calls that go well; further ones are not tried.
+        most_calls: Calls that stand in the text; further ones are not tried.
+        most_failures: Calls that do not; behind so many no further one is tried.
         tries: Rows that are tried at one place before the best word is taken.
         end_id: Ends the text.
     """
@@ -66,6 +69,7 @@ class Settings:
     bias: float = 0.0
     most_tokens: int = 256
     most_calls: int = 32
+    most_failures: int = 32
     tries: int = 3
     end_id: int | None = None
 
@@ -86,18 +90,18 @@ class Called:
         place: Tokens of the text before the call.
         written: Its arguments.
         observation: What came back.
-        result_ids: What stands in the text for it; empty where it failed.
+        ids: What stands in the text for it; None where it gave its place to another token.
     """
 
     tool: str
     place: int
     written: Written
     observation: Observation
-    result_ids: tuple[int, ...] = ()
+    ids: tuple[int, ...] | None
 
     @property
-    def went_well(self) -> bool:
-        """Whether its result stands in the text."""
+    def executed(self) -> bool:
+        """Whether the tool ran."""
         return self.observation.status is Status.OK
 
 
@@ -133,6 +137,7 @@ class Machine:
         self,
         model: PreTrainedModel,
         rows_SD: Tensor,
+        tools: Sequence[str],
         environment: Environment,
         form: CallFormat,
         settings: Settings,
@@ -141,17 +146,18 @@ class Machine:
         """
         Args:
             model: A causal model in evaluation mode.
-            rows_SD: One row a tool, in the order of the environment's catalogue.
+            rows_SD: One row a tool.
+            tools: Their ids, in the order of the rows.
             environment: Runs the calls; is not reset here.
             form: How calls stand in the text.
             settings: See there.
             finished: Whether a text is at its end, from the tokens that were written.
         """
-        assert len(rows_SD) == len(environment.catalog), "every tool needs a row"
+        assert len(rows_SD) == len(tools), "every tool has a row"
         self._model = model
         self._rows_SD = rows_SD.to(model.device)
         self._environment = environment
-        self._tools = environment.catalog.ids
+        self._tools = tuple(tools)
         self._form = form
         self._settings = settings
         self._finished = finished
@@ -173,7 +179,7 @@ class Machine:
                     ids.append(token_id)
                 case Called():
                     calls.append(event)
-                    ids += event.result_ids
+                    ids += event.ids or ()
                 case Ended(reason):
                     return Transcript(tuple(ids), tuple(calls), reason)
         raise AssertionError("a stream of events has an end")
@@ -185,28 +191,30 @@ class Machine:
             ContextError: The context does not hold the prompt.
         """
         text = Stream(self._model, prompt)
-        begun, called = len(text.ids), 0
+        begun, stood, failed = len(text.ids), 0, 0
         while True:
             if (reason := self._ending(text.ids[begun:])) is not None:
                 yield Ended(reason)
                 return
             token_id, tools = self._ranked(text)
-            if called >= self._settings.most_calls:
+            if stood >= self._settings.most_calls:
                 tools = []
-            done = None
-            for tool in tools[: self._settings.tries]:
+            ids: Sequence[int] = ()
+            for tool in tools[: self._settings.most_failures - failed]:
                 done = self._call(text, tool)
                 yield done
-                if done.went_well:
+                if done.ids is not None:
+                    ids = done.ids
+                    stood += 1
                     break
-            went_well = done is not None and done.went_well
-            called += went_well
+                failed += 1
+            # A call that leaves nothing in the text is followed by a word, as a call that failed is.
             try:
-                text.extend(done.result_ids if done is not None and went_well else [token_id])
+                text.extend(ids or [token_id])
             except ContextError:
                 yield Ended("context")
                 return
-            if not went_well:
+            if not ids:
                 yield Word(token_id)
 
     def _ending(self, ids: Sequence[int]) -> Ending | None:
@@ -220,10 +228,10 @@ class Machine:
     def _ranked(self, text: Stream) -> tuple[int, list[str]]:
         """The best word, and the tools whose rows beat it, best first."""
         token_id, logit = text.best_word()
-        logits_S = (self._rows_SD @ text.state_D.float()).tolist()
-        better = [(value + self._settings.bias, number) for number, value in enumerate(logits_S)]
-        better = sorted((pair for pair in better if pair[0] > logit), key=lambda pair: (-pair[0], pair[1]))
-        return token_id, [self._tools[number] for _, number in better]
+        logits_S = self._rows_SD @ text.state_D.float() + self._settings.bias
+        best = logits_S.topk(min(self._settings.tries, len(logits_S)))
+        tried = zip(best.values.tolist(), best.indices.tolist(), strict=True)
+        return token_id, [self._tools[number] for value, number in tried if value > logit]
 
     def _call(self, text: Stream, tool: str) -> Called:
         written = self._form.write(text, tool)
@@ -231,8 +239,8 @@ class Machine:
             observation = Observation(Status.BAD_ARGUMENTS, written.fault)
         else:
             observation = self._environment.call(tool, written.arguments)
-        called = Called(tool, len(text.ids), written, observation)
-        if not called.went_well:
-            return called
-        ids = tuple(self._form.result_ids(text, tool, written, observation))
-        return Called(tool, len(text.ids), written, observation, ids)
+        ids = self._form.stands(text, tool, written, observation)
+        if ids and text.room is not None and len(ids) > text.room:
+            # It is run, and the text is full: the next word ends it.
+            ids = None
+        return Called(tool, len(text.ids), written, observation, None if ids is None else tuple(ids))

@@ -158,6 +158,7 @@ class Solver:
         machine = Machine(
             base.model,
             self._toolkens.rows_SD,
+            self._toolkens.catalog.ids,
             self.environment,
             self.form,
             settings,

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from toolgen.agent.environment import Arguments, Observation
+from toolgen.agent.environment import Arguments, Observation, Status
 from toolgen.agent.machine import Written
 from toolgen.agent.stream import ContextError, Stream
 from toolgen.tokenizer import continuation_ids, decode, encode_text, encode_texts, end_token_id
@@ -83,9 +83,11 @@ class ReplaceForm:
         except ValueError as error:
             return Written(text, None, str(error))
 
-    def result_ids(self, stream: Stream, tool: str, written: Written, observation: Observation) -> list[int]:
-        """The result, behind a blank where the word that it replaces would have one."""
+    def stands(self, stream: Stream, tool: str, written: Written, observation: Observation) -> list[int] | None:
+        """The result, behind a blank where the word that it replaces would have one; of a call that failed, nothing."""
         content = observation.content
+        if observation.status is not Status.OK or not content:
+            return None
         lead = "" if content[:1].isspace() else self._lead(stream)
         return continuation_ids(self._tokenizer, stream.ids, lead + content)
 
