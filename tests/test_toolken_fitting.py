@@ -1,7 +1,10 @@
 """States that are kept and rows that learn from them: the same as the whole model with autograd, and a base that stands
 still."""
 
+import copy
+import errno
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,8 @@ from tiny_models import MODELS, PAD, VOCABULARY, tiny_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from toolgen.errors import InputError
+from toolgen.agent.stream import Stream
+from toolgen.errors import DiskFullError, InputError
 from toolgen.regularizer import RegularizerConfig
 from toolgen.toolken.fitting import FitConfig, fit_rows, label_losses, mean_loss
 from toolgen.toolken.linearize import Example
@@ -194,3 +198,42 @@ def test_a_neighbour_decides_by_its_tool(tmp_path: Path) -> None:
     called = own.gold_n >= 0
     assert (own.tool_n[called] == own.gold_n[called]).all() and np.allclose(own.margin_n[called], 1, atol=1e-5)
     assert figures(own, best_bias(own)).exact_f1 == 1
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut"])
+def test_states_that_are_damaged_are_made_again(damage: str, tmp_path: Path) -> None:
+    whole = kept(tiny_model(), tmp_path).sums_n.copy()
+    (path,) = tmp_path.rglob("sums.bin")
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(path.read_bytes()[:-8])
+    assert np.array_equal(kept(tiny_model(), tmp_path).sums_n, whole)
+
+
+def test_a_full_disk_is_told_before_the_model_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DiskFullError, match="The states of the texts take"):
+        kept(tiny_model(), tmp_path)
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_model_that_bends_its_logits_is_refused(tmp_path: Path) -> None:
+    model = copy.deepcopy(tiny_model())
+    model.config.final_logit_softcapping = 5.0
+    with pytest.raises(InputError, match="bends its logits.*base without a cap"):
+        kept(model, tmp_path)
+    with pytest.raises(InputError, match="bends its logits"):
+        Stream(model, [1])
+
+
+def test_a_checksum_knows_weights_and_what_is_computed_with_them() -> None:
+    model = copy.deepcopy(tiny_model())
+    before = weights_checksum(model)
+    model.config._name_or_path = "elsewhere"
+    assert weights_checksum(model) == before
+    model.config.rms_norm_eps = 0.5
+    assert weights_checksum(model) != before

@@ -83,8 +83,11 @@ class Head:
         self._model = model
         self._module: Any = model.get_output_embeddings()
 
-    def check_linear(self) -> None:
+    def check_linear(self, cure: str = "Use toolgen.processor.TrieLogitsProcessor with generate.") -> None:
         """
+        Args:
+            cure: What to do about a model whose logits are bent.
+
         Raises:
             InputError: The model has no output projection, or its logits are no product with its states.
         """
@@ -95,8 +98,7 @@ class Head:
         config = self._model.config.get_text_config()
         if bent := [name for name in _SOFT_CAPS if getattr(config, name, None) is not None]:
             raise InputError(
-                f"This {config.model_type} model bends its logits ({bent[0]}), which the decoder cannot take apart. "
-                "Use toolgen.processor.TrieLogitsProcessor with generate."
+                f"This {config.model_type} model bends its logits ({bent[0]}), which cannot be taken apart. {cure}"
             )
 
     def states(self, **inputs: Any) -> Tensor:

@@ -14,6 +14,8 @@ from transformers import DynamicCache, PreTrainedModel
 from toolgen.errors import InputError
 from toolgen.head import Head
 
+CURE = "Choose a base without a cap on its logits."
+
 
 class ContextError(InputError):
     """The text is longer than the model's context."""
@@ -35,9 +37,11 @@ class Stream:
 
         Raises:
             ContextError: The context does not hold them.
+            InputError: The model's logits are no product with its states.
         """
         self._model = model
         self._head = Head(model)
+        self._head.check_linear(CURE)
         self._cache = DynamicCache(config=model.config.get_text_config())
         self.ids: list[int] = []
         self.extend(ids)

@@ -9,6 +9,8 @@ tokens.
 """
 
 import hashlib
+import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,19 +21,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from toolgen.agent.stream import CURE
 from toolgen.embeddings import Progress, cache_folder
-from toolgen.errors import InputError
-from toolgen.files import fingerprint, read_json, replacing, write_json
+from toolgen.errors import DiskFullError, InputError
+from toolgen.files import fingerprint, is_disk_full, read_json, write_json
 from toolgen.head import Head
 from toolgen.order import batches_of_like_length
 from toolgen.toolken.linearize import Example
 from toolgen.training import IGNORED
 from toolgen.vocabulary import output_weight
 
+_DONE = "done.json"
+_NOT_COMPUTED = {"_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "name_or_path"}
+"""Keys of a model's configuration that change with where and how it was loaded."""
+
 _TOKENS_A_BATCH = 4096
 _FORMAT = 1
 """Raise it when the same model and examples give other files."""
 
+_STATES = "states"
 _COLUMNS = {"words": np.float32, "sums": np.float32, "bests": np.float32, "labels": np.int64}
 
 
@@ -50,10 +58,10 @@ class TextStates:
     """
 
     def __init__(self, folder: Path, ids: Sequence[str], offsets: Sequence[int], width: int, first_id: int) -> None:
-        """Open the files of a folder; they are made where they are missing.
+        """Open the files of a folder.
 
         Args:
-            folder: Holds or will hold the files.
+            folder: Holds the files.
             ids: Of the texts.
             offsets: Where each text's labels begin, and the number of all.
             width: D.
@@ -63,9 +71,9 @@ class TextStates:
         self.offsets = np.asarray(offsets)
         self.first_id = first_id
         count = int(self.offsets[-1])
-        self.states_nD = _opened(folder / "states.bin", (count, width), np.float32)
+        self.states_nD = _opened(folder, _STATES, (count, width), np.float32)
         self.words_n, self.sums_n, self.bests_n, self.labels_n = (
-            _opened(folder / f"{name}.bin", (count,), kind) for name, kind in _COLUMNS.items()
+            _opened(folder, name, (count,), kind) for name, kind in _COLUMNS.items()
         )
 
     def __len__(self) -> int:
@@ -97,15 +105,16 @@ def text_states(
         progress: Told texts done and all; not called when all were found on disk.
 
     Raises:
-        InputError: A text is longer than the model's context, or nothing is labelled.
+        InputError: A text is longer than the model's context, nothing is labelled, or the model bends its logits.
+        DiskFullError: There is no room for the states.
     """
+    Head(model).check_linear(CURE)
     _check(model, examples)
-    key = fingerprint(
-        [_FORMAT, checksum or weights_checksum(model), pad_id, [_record(example) for example in examples]]
-    )
+    told = [_FORMAT, _TOKENS_A_BATCH, checksum or weights_checksum(model), str(model.dtype), pad_id]
+    key = fingerprint([*told, [_record(example) for example in examples]])
     folder = (cache or cache_folder()) / "states" / key
-    folder.mkdir(parents=True, exist_ok=True)
     counts = [sum(label != IGNORED for label in example.labels) for example in examples]
+    _make_room(folder, sum(counts), output_weight(model).shape[1])
     found = TextStates(
         folder,
         [example.id for example in examples],
@@ -113,7 +122,7 @@ def text_states(
         output_weight(model).shape[1],
         len(output_weight(model)),
     )
-    progress_file = folder / "done.json"
+    progress_file = folder / _DONE
     batches = list(batches_of_like_length([len(example.input_ids) for example in examples], _TOKENS_A_BATCH))
     first = read_json(progress_file)["batches"] if progress_file.exists() else 0
     if first < len(batches):
@@ -122,8 +131,9 @@ def text_states(
 
 
 def weights_checksum(model: PreTrainedModel) -> str:
-    """SHA-256 of a model's weights, by name: equal where and only where every bit is."""
-    found = hashlib.sha256()
+    """SHA-256 of a model's weights, by name, and of the configuration that says what is computed with them."""
+    told = {key: value for key, value in model.config.to_dict().items() if key not in _NOT_COMPUTED}
+    found = hashlib.sha256(fingerprint(told).encode())
     for name, tensor in sorted(model.state_dict().items()):
         found.update(name.encode())
         found.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
@@ -174,8 +184,7 @@ def _run(
 def _note(found: TextStates, progress_file: Path, batches: int) -> None:
     for column in (found.states_nD, found.words_n, found.sums_n, found.bests_n, found.labels_n):
         column.flush()
-    with replacing(progress_file) as path:
-        write_json(path, {"batches": batches})
+    write_json(progress_file, {"batches": batches})
 
 
 def _padded(examples: Sequence[Example], pad_id: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -208,5 +217,30 @@ def _record(example: Example) -> list[Any]:
     return [example.id, list(example.input_ids), list(example.labels)]
 
 
-def _opened(path: Path, shape: tuple[int, ...], dtype: type) -> Any:
-    return np.memmap(path, dtype, mode="r+" if path.exists() else "w+", shape=shape)
+def _make_room(folder: Path, count: int, width: int) -> None:
+    """Give every column its room on the disk, and begin anew where one is not as it was left.
+
+    A file that is only mapped takes its room when it is written, and a full disk then kills the process.
+    """
+    sizes = {_STATES: 4 * count * width, **{name: np.dtype(kind).itemsize * count for name, kind in _COLUMNS.items()}}
+    paths = {folder / f"{name}.bin": size for name, size in sizes.items()}
+    if all(path.exists() and path.stat().st_size == size for path, size in paths.items()):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _DONE).unlink(missing_ok=True)
+    try:
+        for path, size in paths.items():
+            with path.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        if is_disk_full(error):
+            raise DiskFullError(
+                f"The states of the texts take {sum(sizes.values()) / 1e9:,.1f} GB in {folder.parent}, and there is no "
+                "room for them. Make room, give fewer texts, or set TOOLGEN_CACHE to a folder elsewhere."
+            ) from error
+        raise
+
+
+def _opened(folder: Path, name: str, shape: tuple[int, ...], dtype: type) -> Any:
+    return np.memmap(folder / f"{name}.bin", dtype, mode="r+", shape=shape)
