@@ -4,12 +4,12 @@ of them. Knows states, rows and intervals; no files, no page, and not which cell
 Legend: ``T`` test texts, ``n`` labels of all texts, ``S`` rows, ``D`` width.
 """
 
+import hashlib
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -181,9 +181,11 @@ class TextSet:
     @cached_property
     def key(self) -> str:
         """Of all that figures hang on beside the cell."""
+        states = self.prepared.states
+        # The sums tell models and texts apart, and are small beside the states.
+        told = [hashlib.sha256(column.tobytes()).hexdigest() for column in (states.sums_n, states.labels_n)]
         parts = [self.prepared.train, self.prepared.validation, self.prepared.test]
-        states = Path(self.prepared.states.states_nD.filename).parent.name
-        return fingerprint([_FORMAT, EPOCHS, BATCH, states, self.catalog.fingerprint, self.chosen, self.words, parts])
+        return fingerprint([_FORMAT, EPOCHS, BATCH, told, self.catalog.fingerprint, self.chosen, self.words, parts])
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -437,10 +439,12 @@ def _questions(results: Results) -> Iterator[tuple[str, Method, Method]]:
     for method in results.published.values():
         if method != results.baseline:
             yield "prior", method, results.baseline
+    for method in results.methods:
+        if method.start is not None and method.start.kind != "random":
+            chance = replace(method, start=replace(method.start, kind="random"))
+            if chance in results.methods:
+                yield "direction", method, chance
     starts = [method.start for method in results.methods if method.start is not None and method.pull is None]
-    for start in starts:
-        if start.kind != "random" and start.pooling == "mean":
-            yield "direction", Method(start), Method(replace(start, kind="random"))
     for start in starts:
         if start.scale != "small":
             yield "size", Method(start), Method(replace(start, scale="small"))

@@ -33,7 +33,7 @@ _ARROWS = {"above": "▲", "below": "▼", INDISTINCT: "≈"}
 # ---- answers
 
 _BRINGS = {
-    "direction": "A prior's direction instead of a random one of equal norm",
+    "direction": "A prior's direction instead of a random one, norm and pull being equal,",
     "size": "The word rows' norm instead of 1/√D, directions being equal,",
     "pull": "A pull to a prior instead of none",
 }
@@ -45,7 +45,7 @@ def answers(results: Results, found: Sequence[Finding]) -> dict[str, list[str]]:
     rivals = list(results.published.values())[1:]
     told: dict[str, list[str]] = {}
     clear: list[str] = []
-    effects: dict[str, list[str]] = {question: [] for question in _BRINGS}
+    effects: dict[str, dict[str, list[str]]] = {question: {} for question in _BRINGS}
     for data, measure in _subjects(results):
         subject = f"{results.sets[data].title}, {measure}"
         few = [one for one in found if (one.place.data, one.measure) == (data, measure) and _is_few(one)]
@@ -63,7 +63,7 @@ def answers(results: Results, found: Sequence[Finding]) -> dict[str, list[str]]:
             whole = _pooled(results, asked)
             single = [verdict(one.difference) for one in asked]
             counted = ", ".join(f"{single.count(word)} {word}" for word in _ARROWS)
-            effects[question].append(f"{_DOES[verdict(whole)]} on {subject} ({signed(whole.mean)})")
+            effects[question].setdefault(_DOES[verdict(whole)], []).append(f"{subject} ({signed(whole.mean)})")
             over = f"on average over {len(asked)} comparisons at up to {FEW} examples a tool ({counted})"
             told[subject].append(f"{words} brings {_short(whole)} {over}.")
     told["Fewer tools, tool accuracy"] = [
@@ -76,10 +76,13 @@ def answers(results: Results, found: Sequence[Finding]) -> dict[str, list[str]]:
         for method in (*rivals, NEIGHBOUR)
         if (own := _published(found, results.full, method))
     ]
-    counts = " and ".join(dict.fromkeys(str(one.place.examples) for one in found if _is_few(one)))
+    numbers = dict.fromkeys(str(one.place.examples) for one in found if _is_few(one))
+    counts = f"{'both ' if len(numbers) == 2 else ''}{' and '.join(numbers)}"
     beats = "is clearly better than random rows" if clear else "is nowhere clearly better than random rows"
     short = [f"TokenLearning's prior {beats} at {counts} examples a tool{': ' if clear else ''}{'; '.join(clear)}."]
-    short += [f"{words} {'; '.join(effects[question])}." for question, words in _BRINGS.items()]
+    for question, words in _BRINGS.items():
+        parts = [f"{does} on {'; '.join(subjects)}" for does, subjects in effects[question].items()]
+        short.append(f"{words} {', and '.join(parts)}.")
     return {"In short": short, **told}
 
 
@@ -269,7 +272,8 @@ def pictures(results: Results, found: Sequence[Finding]) -> Iterator[Picture]:
             ("direction", "a prior less random, of equal norm"),
             ("size", "word rows' norm less small"),
         ):
-            own = [one for one in found if (one.question, one.place.data, one.measure) == (question, data, measure)]
+            wanted = (question, data, measure, None)
+            own = [one for one in found if (one.question, one.place.data, one.measure, one.first.pull) == wanted]
             bars = [
                 _bars(method, [one for one in own if one.first == method])
                 for method in dict.fromkeys(one.first for one in own)
@@ -294,7 +298,7 @@ def pictures(results: Results, found: Sequence[Finding]) -> Iterator[Picture]:
         lines.append({**line, "error_y": {"type": "data", "array": spread}})
     last = results.curve[-1]
     title = f"{results.sets[last.data].title}: tool accuracy with fewer tools"
-    note = f"{_tested(results, last)}, {last.examples} examples a tool; fewer tools, fewer texts. Bars: ± over seeds."
+    note = f"{_tested(results, last)}; {last.examples} examples a tool. Fewer tools, fewer texts. Bars: ± over seeds."
     yield Picture(title, note, _figure(lines, "tools", "tool accuracy"))
 
 
@@ -430,8 +434,8 @@ $full
 <p class="note">±: standard deviation over seeds. Tool accuracy: of the text's calls, those at which the best row is the
 right one. A trigger is a place where a row, plus the bias that validation chose, beats the best word; exact F1 counts
 those of the right tool. With tools off nothing is triggered, and every F1 is 0 by definition. The nearest neighbour
-answers with the tool of the most similar state among the training calls; it has no seed. Where words are no labels, it
-is given that a tool is called.</p>
+answers with the tool of the most similar state among the training calls; with all examples no seed changes it. Where
+words are no labels, it is given that a tool is called.</p>
 </section>
 <section aria-labelledby="pictures">
 <h2 id="pictures">Pictures</h2>
@@ -442,7 +446,7 @@ is given that a tool is called.</p>
 <section aria-labelledby="differences">
 <h2 id="differences">Differences</h2>
 <p class="note">Small: rows of norm 1/√D, as published; word: the word rows' mean norm. Direction: a prior beside random
-rows of the same norm. Size: the same direction at another norm.</p>
+rows of the same norm and pull. Size: the same direction at another norm.</p>
 $differences
 </section>
 <section aria-labelledby="curve">
@@ -457,7 +461,8 @@ $few
 </section>
 <section aria-labelledby="origin">
 <h2 id="origin">Where this comes from</h2>
-<p class="note">Texts are divided by a hash of their words: equal texts are in one part, similar ones may be in two.
+<p class="note">Texts are divided by a hash of what they say before their first call: what is equal but for numbers is
+in one part, paraphrases may be in two.
 Examples a tool are drawn by the seed from the training texts, the fewer among the more; a text counts for every tool
 that it calls. Epoch, bias and rate are chosen on the same validation texts everywhere.</p>
 <dl>$origin</dl>

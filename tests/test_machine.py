@@ -142,7 +142,7 @@ def test_what_fails_gives_its_place_to_the_next_best() -> None:
 def test_texts_end_for_a_reason() -> None:
     rows_SD = torch.zeros(1, 32)
     free = machine(world("a"), rows_SD, bias=-math.inf).run(PROMPT)
-    ended = machine(world("a"), rows_SD, bias=-math.inf, end_id=free.ids[3]).run(PROMPT)
+    ended = machine(world("a"), rows_SD, bias=-math.inf, end_ids=frozenset([free.ids[3]])).run(PROMPT)
     assert ended.ended == "end" and ended.ids == free.ids[: free.ids.index(free.ids[3]) + 1]
     told = Machine(
         tiny_model(), rows_SD, ("a",), world("a"), Form(), Settings(bias=-math.inf), finished=lambda ids: len(ids) == 5

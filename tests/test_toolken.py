@@ -299,10 +299,15 @@ def test_problems_are_read_and_refused(tmp_path: Path) -> None:
         read_problems(path, "{question}")
 
 
-def test_a_solver_writes_with_tools_and_without(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_solver_writes_with_tools_and_without(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     rows = Toolkens.load(trained)
-    with pytest.raises(InputError, match="'<subtract>' takes arguments, and no demonstration"):
-        Solver(rows, rows.load_base())
+    few = Solver(rows, rows.load_base())
+    assert few.form is not None and "2 of 4 tools are not called, such as '<subtract>'" in capsys.readouterr().err
+    mute = Toolkens(rows.catalog, rows.rows_SD, rows.base, rows.base_checksum, 0.0, rows.prior, "gsm8k")
+    with pytest.raises(InputError, match="None of the 4 tools can be called"):
+        Solver(mute, rows.load_base())
     shown = {tool: ["so it is <add>(1, 2)"] for tool in rows.catalog.ids}
     eager = Toolkens(rows.catalog, rows.rows_SD, rows.base, rows.base_checksum, 1e6, rows.prior, "gsm8k", shown)
     solver = Solver(eager, rows.load_base())
@@ -334,6 +339,18 @@ def test_the_command_line_does_it_all(config: ToolkenConfig, tmp_path: Path, tin
     ToolCatalog([Tool("<modulo>", "modulo", "The rest of a division.")]).to_jsonl(tmp_path / "new.jsonl")
     more = _run(["add", str(final), "--tools", str(tmp_path / "new.jsonl"), "--out", str(tmp_path / "more")])
     assert more.exit_code == 0 and len(Toolkens.load(tmp_path / "more").catalog) == 5
+    wrote = _run(["run", str(tmp_path / "more"), "--prompt", "what is 1 + 2?", "--most-tokens", "5"])
+    assert wrote.exit_code == 0 and wrote.stdout.strip(), wrote.output
+    problems = tmp_path / "problems.jsonl"
+    problems.write_text('{"question": "what is 1 + 2?", "answer": 3}\n', encoding="utf-8")
+    told = ["--problems", str(problems), "--texts", str(tmp_path / "texts.jsonl"), "--most-tokens", "5"]
+    measured = _run(["eval", str(final), *told, "--out", str(tmp_path / "eval.json")])
+    assert measured.exit_code == 0, measured.output
+    figures = read_json(tmp_path / "eval.json")
+    report = read_json(config.output / "report.json")
+    assert figures["arguments"]["calls"] == report["texts"]["test"], "texts that rows have seen are left out"
+    assert figures["with tools"]["problems"] == figures["without tools"]["problems"] == 1
+    assert figures["without tools"]["calls"] == 0
     nothing = _run(["eval", str(final)])
     assert isinstance(nothing.exception, InputError) and "Nothing to measure" in str(nothing.exception)
 

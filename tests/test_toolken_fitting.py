@@ -200,6 +200,13 @@ def test_a_neighbour_decides_by_its_tool(tmp_path: Path) -> None:
     assert figures(own, best_bias(own)).exact_f1 == 1
 
 
+def test_where_every_label_is_a_call_nothing_is_triggered_wrongly() -> None:
+    found = Decisions(np.ones(3, np.float32), np.array([0, 1, 1]), np.array([0, 1, 0]), np.zeros(3, np.int64))
+    got = figures(found, 0.0)
+    assert (got.precision, got.recall, got.f1, got.exact_f1) == (None, None, None, None)
+    assert got.tool_accuracy == pytest.approx(2 / 3)
+
+
 @pytest.mark.parametrize("damage", ["gone", "cut"])
 def test_states_that_are_damaged_are_made_again(damage: str, tmp_path: Path) -> None:
     whole = kept(tiny_model(), tmp_path).sums_n.copy()

@@ -40,6 +40,7 @@ from toolgen.toolken.measures import Figures
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u202e"
 TOOLS = 8
+PARTS = ("train", "train", "validation", "train", "test", "train")
 METHODS = (
     *(Method(Start(kind, scale)) for kind in ("random", "name") for scale in ("small", "word")),
     Method(Start("hidden", "small")),
@@ -68,7 +69,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "metatool").mkdir()
     catalog.to_jsonl(folder / "metatool" / "tools.jsonl.gz")
     asked = [
-        {"id": f"{tool.id}-{number}", "query": f"{number} times {tool.description}", "tools": [tool.id]}
+        {
+            "id": f"{tool.id}-{number}",
+            "query": f"{number} times {tool.description}",
+            "tools": [tool.id],
+            "split": PARTS[number % 6],
+        }
         for tool in list(catalog.values())[:TOOLS]
         for number in range(12)
     ]
@@ -79,7 +85,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
         sign = "+-*/"[number % 4]
         said = f"so {number} {sign} 3 is "
         calls = [{"start": len(said), "end": len(said) + 2, "tool": signs[sign]}]
-        texts.append({"id": str(number), "text": f"{said}{10 + number % 80} then", "calls": calls})
+        split = PARTS[number // 4 % 6]
+        texts.append({"id": str(number), "text": f"{said}{10 + number} then", "calls": calls, "split": split})
     write_jsonl(folder / "toolken" / "gsm8k_train_4op.jsonl.gz", texts)
     return folder
 
@@ -166,7 +173,8 @@ def test_rows_of_some_tools_are_those_of_all(sets: dict[str, TextSet], tiny_base
 
 
 def outcome(right: list[int], calls: list[int], triggers: list[int] | None = None) -> Outcome:
-    figures = Figures(0.5, 0.5, 0.5, sum(right) / sum(calls), 0.5, sum(calls), sum(calls))
+    shares = dict.fromkeys(("precision", "recall", "f1", "exact_f1", "tool_accuracy"), 0.5)
+    figures = Figures(**shares, calls=sum(calls), labels=sum(calls))
     hits = tuple(right) if triggers else ()
     return Outcome(figures, tuple(calls), tuple(right), tuple(triggers or ()), hits, 1.0, 10, 0.1, "0")
 
@@ -257,8 +265,8 @@ def test_answers_are_chosen_by_the_figures(results: Results, found: list[Finding
     clear = {job: tuple(judged(job[1], one) for one in seeds) for job, seeds in results.outcomes.items()}
     sure = replace(results, outcomes=clear)
     short = answers(sure, findings(sure))["In short"]
-    assert "is clearly better than random rows at 2 and 4 examples a tool: MetaTool, tool accuracy" in short[0]
-    assert "makes no difference" in short[1] and "helps on MetaTool" in short[3]
+    assert "is clearly better than random rows at both 2 and 4 examples a tool: MetaTool, tool accuracy" in short[0]
+    assert "helps on MetaTool" in short[1] and "makes no difference" in short[2] and "helps on MetaTool" in short[3]
     for heading in ("MetaTool, tool accuracy", "All examples, tool accuracy"):
         assert "▲ +1.000 (+1.000 to +1.000)" in answers(sure, findings(sure))[heading][0]
 
@@ -267,7 +275,9 @@ def test_questions_differ_in_one_thing(found: list[Finding]) -> None:
     for one in found:
         ours, theirs = one.first.start, one.second.start
         if one.question == "direction":
-            assert ours and theirs and ours.scale == theirs.scale and theirs.kind == "random" != ours.kind
+            assert (
+                ours and theirs and replace(ours, kind="random") == theirs != ours and one.first.pull == one.second.pull
+            )
         elif one.question == "size":
             assert ours and theirs and replace(ours, scale="small") == theirs != ours
         elif one.question == "pull":

@@ -90,7 +90,10 @@ def evaluate(
     problems: Annotated[Path | None, typer.Option(help="Questions with answers that are numbers: .jsonl(.gz).")] = None,
     prompt: Annotated[str, typer.Option(help="How a question is asked.")] = "Q: {question}\nA:",
     texts: Annotated[Path | None, typer.Option(help="Texts with calls, whose arguments are to be written.")] = None,
-    split: Annotated[str | None, typer.Option(help="Only the texts of this split.")] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(help="Only the texts of this split; by default those that training left for its test."),
+    ] = None,
     most: Annotated[int, typer.Option(min=1, help="Problems, and calls of texts, at most.")] = 200,
     most_tokens: Annotated[int, typer.Option(min=1, help="Tokens of an answer.")] = 128,
     output: Annotated[Path | None, typer.Option("--out", help="Also write figures and answers as JSON.")] = None,
@@ -102,6 +105,7 @@ def evaluate(
     Example: toolgen toolken eval runs/toolken/funcqa/final --problems funcqa_onehop_test.jsonl.gz
     """
     from toolgen.agent.machine import Settings
+    from toolgen.toolken.config import TextsConfig, in_part
     from toolgen.toolken.evaluation import Solver, read_problems
     from toolgen.toolken.texts import read_texts
     from toolgen.toolken.toolkens import Toolkens
@@ -111,6 +115,9 @@ def evaluate(
     asked = read_problems(problems, prompt)[:most] if problems is not None else []
     rows = Toolkens.load(folder)
     annotated = read_texts(texts, rows.catalog, split) if texts is not None else []
+    if annotated and split is None and "data" in rows.trained:
+        # Rows have seen the others, and some of them are the demonstrations.
+        annotated = in_part(annotated, "test", TextsConfig(**rows.trained["data"]))
     with err.status("Loading the base"):
         solver = Solver(rows, rows.load_base())
     told: dict[str, Any] = {}
@@ -137,10 +144,10 @@ def evaluate(
 def _report_table(report: dict[str, Any]) -> Table:
     table = Table("on the test texts", "rows", "spread", "nearest neighbour", title_justify="left")
     near = report["nearest_neighbour"] or {}
-    for name in ("precision", "recall", "f1", "tool_accuracy", "exact_f1"):
+    for name in ("precision", "recall", "f1", "exact_f1", "tool_accuracy"):
         if name in report["test"]:
-            values = (report["test"][name], report["test"][f"{name}_spread"], near[name])
-            table.add_row(name.replace("_", " "), *(f"{value:.3f}" for value in values))
+            values = (report["test"][name], report["test"][f"{name}_spread"], near.get(name))
+            table.add_row(name.replace("_", " "), *("" if value is None else f"{value:.3f}" for value in values))
     return table
 
 

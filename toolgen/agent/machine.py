@@ -63,7 +63,7 @@ class Settings:
         most_calls: Calls that stand in the text; further ones are not tried.
         most_failures: Calls that do not; behind so many no further one is tried.
         tries: Rows that are tried at one place before the best word is taken.
-        end_id: Ends the text.
+        end_ids: Each ends the text.
     """
 
     bias: float = 0.0
@@ -71,7 +71,7 @@ class Settings:
     most_calls: int = 32
     most_failures: int = 32
     tries: int = 3
-    end_id: int | None = None
+    end_ids: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +218,7 @@ class Machine:
                 yield Word(token_id)
 
     def _ending(self, ids: Sequence[int]) -> Ending | None:
-        if ids and ids[-1] == self._settings.end_id:
+        if ids and ids[-1] in self._settings.end_ids:
             return "end"
         if ids and self._finished(ids):
             return "finished"

@@ -37,8 +37,13 @@ class Stream:
 
         Raises:
             ContextError: The context does not hold them.
-            InputError: The model's logits are no product with its states.
+            InputError: The model's logits are no product with its states, or it has no keys and values.
         """
+        if getattr(model, "_is_stateful", False):
+            raise InputError(
+                f"{type(model).__name__} keeps no keys and values that a text could be continued from in several ways. "
+                "Choose a base with attention."
+            )
         self._model = model
         self._head = Head(model)
         self._head.check_linear(CURE)

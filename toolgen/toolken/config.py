@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -67,10 +67,18 @@ class ToolkenConfig(Section):
     model: str = Field("embedded", description="Base: embedded, a folder, or a name on the Hugging Face hub.")
     data: TextsConfig
     words: bool = Field(True, description="Whether rows also learn where no tool is called.")
-    prior: Prior = Field(Prior(kind="random", scale="small"), description="Where rows start.")
+    dtype: Literal["float32", "bfloat16"] = Field("float32", description="Of the base's weights.")
+    device: str | None = Field(None, description="Such as cpu or cuda:0; null: CUDA when there is one.")
+    prior: Prior = Field(Prior(kind="random", scale="linear"), description="Where rows start.")
     fit: FitConfig = FitConfig()
     seeds: tuple[int, ...] = Field((0,), min_length=1, description="Of training; the first one's rows are saved.")
     tracking: TrackingConfig = TrackingConfig()
+
+    @model_validator(mode="after")
+    def _seeds(self) -> Self:
+        if self.fit.seed or self.prior.seed:
+            raise ValueError("fit.seed and prior.seed are given by seeds, such as seeds=[0,1,2]; leave them out")
+        return self
 
 
 @dataclass(frozen=True)
@@ -110,9 +118,7 @@ def load_material(config: TextsConfig) -> Material:
         texts = [asked(query, catalog) for query in _of_one_tool(read_queries(config.queries), catalog)]
     else:
         texts = read_texts(config.texts or "", catalog)
-    parts: dict[str, list[AnnotatedText]] = defaultdict(list)
-    for text in texts:
-        parts[text.split if text.split in PARTS else _part(text, config)].append(text)
+    parts = {name: in_part(texts, name, config) for name in PARTS}
     train = parts["train"] if config.most_a_tool is None else few_a_tool(parts["train"], config.most_a_tool)
     for name, found in (("train", train), ("validation", parts["validation"]), ("test", parts["test"])):
         if not found and (name == "train" or getattr(config, name)):
@@ -120,6 +126,11 @@ def load_material(config: TextsConfig) -> Material:
                 f"No text is left for the part '{name}' of {len(texts)}. Give more texts or a larger share."
             )
     return Material(catalog, environment, tuple(train), tuple(parts["validation"]), tuple(parts["test"]))
+
+
+def in_part(texts: Sequence[AnnotatedText], part: str, config: TextsConfig) -> list[AnnotatedText]:
+    """The texts that are in one of ``PARTS``."""
+    return [text for text in texts if (text.split if text.split in PARTS else _part(text, config)) == part]
 
 
 def asked(query: Query, catalog: ToolCatalog) -> AnnotatedText:

@@ -22,12 +22,14 @@ from toolgen.errors import InputError
 from toolgen.files import read_jsonl
 from toolgen.functions.hub import HUBS, FunctionHub
 from toolgen.functions.numbers import NumberError, read_number
+from toolgen.terminal import err
 from toolgen.tokenizer import decode, encode_text, end_token_id
 from toolgen.toolken.form import BETWEEN, ReplaceForm
 from toolgen.toolken.linearize import opening_id
 from toolgen.toolken.linearize import replace as replace_results
 from toolgen.toolken.texts import AnnotatedText
 from toolgen.toolken.toolkens import Toolkens, row_ids
+from toolgen.tools import Tool, ToolCatalog
 
 TOLERANCE = Fraction(1, 1000)
 _FEWEST_DECIMALS = 2
@@ -122,8 +124,10 @@ class Solver:
             base: As from ``toolkens.load_base``.
             environment: Runs the tools; None: the hub that they were trained with.
 
+        Tools that nothing runs, and such as take arguments and have no demonstration, are not called; a remark says so.
+
         Raises:
-            InputError: Nothing runs the tools, or one with parameters has no demonstration.
+            InputError: No tool is left to call.
         """
         if environment is None:
             if toolkens.hub is None:
@@ -132,14 +136,22 @@ class Solver:
         self.environment = environment
         self._toolkens = toolkens
         self._base = base
-        takes = [tool.id for tool in toolkens.catalog.values() if (tool.parameters or {}).get("properties")]
-        if mute := [tool for tool in takes if not toolkens.demonstrations.get(tool)]:
+        called = [tool for tool in toolkens.catalog.values() if _can_be_called(tool, toolkens, environment)]
+        if not called:
             raise InputError(
-                f"Tool {mute[0]!r} takes arguments, and no demonstration shows how. Give training texts that call it "
-                "with arguments."
+                f"None of the {len(toolkens.catalog)} tools can be called: nothing runs them, or no training text "
+                "shows their arguments. Give another environment, or training texts that call them with arguments."
             )
+        if left := [tool for tool in toolkens.catalog.ids if tool not in {tool.id for tool in called}]:
+            err.print(
+                f"{len(left)} of {len(toolkens.catalog)} tools are not called, such as {left[0]!r}: nothing runs them, "
+                "or they take arguments and no demonstration shows how.",
+                markup=False,
+            )
+        self._tools = ToolCatalog(called)
+        self._rows_SD = toolkens.rows_SD[[toolkens.catalog.position(tool.id) for tool in called]]
         read = environment.read if isinstance(environment, FunctionHub) else lambda _, text: (text,)
-        self.form = ReplaceForm(base.model, base.tokenizer, toolkens.catalog, toolkens.demonstrations, read)
+        self.form = ReplaceForm(base.model, base.tokenizer, self._tools, toolkens.demonstrations, read)
 
     def write(self, prompt: str, settings: Settings | None = None, *, tools: bool = True) -> tuple[str, Transcript]:
         """Go on from a prompt until the end token or an empty line.
@@ -152,13 +164,13 @@ class Solver:
         Raises:
             ContextError: The model's context does not hold the prompt.
         """
-        base, self_bias = self._base, self._toolkens.bias if tools else -math.inf
-        settings = dataclasses.replace(settings or Settings(), bias=self_bias, end_id=end_token_id(base.tokenizer))
+        base, bias = self._base, self._toolkens.bias if tools else -math.inf
+        settings = dataclasses.replace(settings or Settings(), bias=bias, end_ids=_ends(base))
         self.environment.reset()
         machine = Machine(
             base.model,
-            self._toolkens.rows_SD,
-            self._toolkens.catalog.ids,
+            self._rows_SD,
+            self._tools.ids,
             self.environment,
             self.form,
             settings,
@@ -197,7 +209,12 @@ class Solver:
             most: Calls, the first ones.
             progress: Told calls done and all.
         """
-        todo = [(text, span) for text in texts for span in text.calls if span.arguments is not None][:most]
+        todo = [
+            (text, span)
+            for text in texts
+            for span in text.calls
+            if span.arguments is not None and span.tool in self._tools
+        ][:most]
         exact = executed = results = 0
         rows = row_ids(self._base, self._toolkens.catalog)
         for number, (text, span) in enumerate(todo, start=1):
@@ -216,6 +233,18 @@ class Solver:
                 progress(number, len(todo))
         count = max(1, len(todo))
         return ArgumentFigures(exact / count, executed / count, results / count, len(todo))
+
+
+def _ends(base: Base) -> frozenset[int]:
+    """Tokens that end a text: the tokenizer's, and what the model itself names."""
+    named = base.model.generation_config.eos_token_id if base.model.generation_config is not None else None
+    own = named if isinstance(named, list) else [] if named is None else [named]
+    return frozenset([end_token_id(base.tokenizer), *own])
+
+
+def _can_be_called(tool: Tool, toolkens: Toolkens, environment: Environment) -> bool:
+    takes_arguments = bool((tool.parameters or {}).get("properties"))
+    return tool.id in environment.catalog and (not takes_arguments or bool(toolkens.demonstrations.get(tool.id)))
 
 
 def is_right(text: str, answer: str) -> bool:

@@ -28,6 +28,9 @@ BETWEEN = "\n\n"
 _MOST_TOKENS = 64
 """Of written arguments."""
 
+_MOST_KEPT = 32
+"""Tools whose demonstrations stay in memory as keys and values, which are large."""
+
 
 class ReplaceForm:
     """Results in the place of calls. Meets ``CallFormat``."""
@@ -45,32 +48,28 @@ class ReplaceForm:
             model: Writes the arguments.
             tokenizer: Its tokenizer.
             catalog: The tools; one without parameters is called without a word.
-            demonstrations: Of every tool with parameters, as ``demonstrate`` writes them.
+            demonstrations: Of every tool with parameters, as ``demonstrate`` writes them, the best ones first. As many
+                are shown as half of the model's context holds, one at least.
             read: From a tool and what is written between the brackets to arguments; a ValueError says what is wrong.
 
-        Raises:
-            ContextError: The demonstrations of a tool fill the model's context.
         """
         self._model = model
         self._tokenizer = tokenizer
         self._read = read
         self._end_id = end_token_id(tokenizer)
         self._bare = {tool.id for tool in catalog.values() if not (tool.parameters or {}).get("properties")}
-        self._begun = {
-            tool: Stream(model, _opened(tokenizer, demonstrations[tool]))
-            for tool in catalog.ids
-            if tool not in self._bare
-        }
+        self._demonstrations = demonstrations
+        self._begun: dict[str, Stream] = {}
         self._blank_V = blank_words(tokenizer, model.get_output_embeddings().weight.shape[0]).to(model.device)
 
     def write(self, stream: Stream, tool: str) -> Written:
         """Have the model write the arguments behind the tool's demonstrations and the text so far."""
         if tool in self._bare:
             return Written("", ())
-        aside = self._begun[tool].fork()
         ids, blank = self._without_blank(stream.ids)
         lead = " " if blank else self._lead(stream)
         try:
+            aside = self._behind_demonstrations(tool)
             aside.extend(ids)
             aside.extend(continuation_ids(self._tokenizer, aside.ids, f"{lead}{tool}("))
             text = self._between_brackets(aside)
@@ -93,6 +92,18 @@ class ReplaceForm:
 
     def _lead(self, stream: Stream) -> str:
         return " " if stream.probability(self._blank_V) > 0.5 else ""
+
+    def _behind_demonstrations(self, tool: str) -> Stream:
+        """A stream that has read the tool's demonstrations."""
+        if tool not in self._begun:
+            context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+            shown = list(self._demonstrations[tool])
+            while len(shown) > 1 and context is not None and len(_opened(self._tokenizer, shown)) > context // 2:
+                shown.pop()
+            if len(self._begun) >= _MOST_KEPT:
+                self._begun.pop(next(iter(self._begun)))
+            self._begun[tool] = Stream(self._model, _opened(self._tokenizer, shown))
+        return self._begun[tool].fork()
 
     def _without_blank(self, ids: Sequence[int]) -> tuple[Sequence[int], bool]:
         """A text's tokens behind its opening one, and whether it ends with a blank of its own, which is left out: a

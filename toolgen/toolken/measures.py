@@ -45,20 +45,21 @@ class Figures:
     """Figures of decisions under a bias.
 
     Attributes:
-        precision: Of the triggers, those where the text calls a tool.
+        precision: Of the triggers, those where the text calls a tool. This and the next three are None where every
+            label is a call, so that nothing could be triggered wrongly.
         recall: Of the text's calls, those where a tool is triggered.
         f1: Their harmonic mean.
-        tool_accuracy: Of the text's calls, those at which the best row is the right one.
         exact_f1: As ``f1``, where only triggers of the right tool count as right.
+        tool_accuracy: Of the text's calls, those at which the best row is the right one.
         calls: The text's calls.
         labels: All labels.
     """
 
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    exact_f1: float | None
     tool_accuracy: float
-    exact_f1: float
     calls: int
     labels: int
 
@@ -127,12 +128,13 @@ def figures(decisions: Decisions, bias: float) -> Figures:
     right_n = called_n & (decisions.tool_n == decisions.gold_n)
     triggers, calls = int(triggered_n.sum()), int(called_n.sum())
     met = int((triggered_n & called_n).sum())
+    told = called_n.all()
     return Figures(
-        precision=met / max(1, triggers),
-        recall=met / max(1, calls),
-        f1=2 * met / max(1, triggers + calls),
+        precision=None if told else met / max(1, triggers),
+        recall=None if told else met / max(1, calls),
+        f1=None if told else 2 * met / max(1, triggers + calls),
+        exact_f1=None if told else 2 * int((triggered_n & right_n).sum()) / max(1, triggers + calls),
         tool_accuracy=int(right_n.sum()) / max(1, calls),
-        exact_f1=2 * int((triggered_n & right_n).sum()) / max(1, triggers + calls),
         calls=calls,
         labels=len(called_n),
     )

@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -21,6 +21,7 @@ from toolgen.base import Base, load_base
 from toolgen.codebook import Codebook
 from toolgen.errors import InputError
 from toolgen.files import read_json, write_json
+from toolgen.generative import usable_device
 from toolgen.priors import Prior, prior_rows
 from toolgen.toolken.states import weights_checksum
 from toolgen.tools import Tool, ToolCatalog
@@ -28,7 +29,9 @@ from toolgen.vocabulary import output_weight
 
 FORMAT = 1
 CARD, CATALOG, ROWS = "toolkens.json", "tools.jsonl", "rows.safetensors"
-_KEYS = ("base", "base_checksum", "bias", "prior")
+_KEYS = ("base", "base_checksum", "bias", "prior", "dtype")
+
+Dtype = Literal["float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Toolkens:
         base_checksum: ``weights_checksum`` of it.
         bias: Is added to every tool's logit in decoding.
         prior: Where the rows started, and where a new tool's does.
+        dtype: Of the base's weights.
         hub: Name of the functions that run the tools; None where nothing does.
         demonstrations: Of each tool, behind which its arguments are written.
         trained: How, and what came of it; for reports.
@@ -53,6 +57,7 @@ class Toolkens:
     base_checksum: str
     bias: float
     prior: Prior
+    dtype: Dtype = "float32"
     hub: str | None = None
     demonstrations: Mapping[str, Sequence[str]] = field(default_factory=dict)
     trained: Mapping[str, Any] = field(default_factory=dict)
@@ -70,6 +75,7 @@ class Toolkens:
             "base_checksum": self.base_checksum,
             "bias": self.bias,
             "prior": self.prior.model_dump(),
+            "dtype": self.dtype,
             "hub": self.hub,
             "demonstrations": {tool: list(shown) for tool, shown in self.demonstrations.items()},
             "catalog_fingerprint": self.catalog.fingerprint,
@@ -105,18 +111,22 @@ class Toolkens:
             card["base_checksum"],
             card["bias"],
             Prior(**card["prior"]),
+            card["dtype"],
             card.get("hub"),
             card.get("demonstrations", {}),
             card.get("trained", {}),
         )
 
-    def load_base(self, dtype: torch.dtype | str = torch.float32) -> Base:
+    def load_base(self, device: str | None = None) -> Base:
         """Load the base model that the rows belong to.
+
+        Args:
+            device: Such as ``"cpu"`` or ``"cuda:0"``; None: CUDA when there is one.
 
         Raises:
             InputError: It cannot be loaded, or is another one than the rows were trained beside.
         """
-        base = load_base(self.base, dtype)
+        base = load_on(self.base, self.dtype, device)
         if (found := weights_checksum(base.model)) != self.base_checksum:
             raise InputError(
                 f"The base {self.base!r} is not the one that the rows were trained beside (weights "
@@ -142,8 +152,16 @@ class Toolkens:
                 "of kind name, description or hidden, or train again with texts that call the tool."
             )
         catalog = ToolCatalog([*self.catalog.values(), *tools])
-        rows_SD = torch.cat([self.rows_SD, start_rows(self.prior, base, ToolCatalog(tools))])
-        return replace(self, catalog=catalog, rows_SD=rows_SD)
+        # A prior that takes the tools' mean off knows the new ones by the old.
+        new_SD = start_rows(self.prior, base, catalog if self.prior.center else ToolCatalog(tools))[-len(tools) :]
+        return replace(self, catalog=catalog, rows_SD=torch.cat([self.rows_SD, new_SD]))
+
+
+def load_on(name: str, dtype: Dtype, device: str | None) -> Base:
+    """Load a base model in a dtype onto a device; None: CUDA when there is one."""
+    base = load_base(name, dtype)
+    base.model.to(usable_device(device))  # type: ignore[arg-type]
+    return base
 
 
 def start_rows(prior: Prior, base: Base, catalog: ToolCatalog) -> Tensor:

@@ -8,13 +8,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import mean, pstdev
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 from torch import Tensor
 
-from toolgen.base import Base, load_base
+from toolgen.base import Base
 from toolgen.embeddings import Progress
 from toolgen.errors import InputError
 from toolgen.files import write_json
@@ -25,7 +25,7 @@ from toolgen.toolken.form import demonstrations
 from toolgen.toolken.linearize import BoundaryError, Example, opening_id, replace
 from toolgen.toolken.measures import Figures, best_bias, decide, decide_by_neighbour, figures
 from toolgen.toolken.states import TextStates, text_states, weights_checksum
-from toolgen.toolken.toolkens import Toolkens, row_ids, start_rows
+from toolgen.toolken.toolkens import Toolkens, load_on, row_ids, start_rows
 from toolgen.tools import ToolCatalog
 from toolgen.tracking import tracked
 from toolgen.training import IGNORED
@@ -34,7 +34,7 @@ from toolgen.version import code_version
 MOST_REFUSED = 0.1
 """Share of texts that a tokenizer may refuse before a run does."""
 
-MEASURED = ("precision", "recall", "f1", "tool_accuracy", "exact_f1")
+MEASURED = ("precision", "recall", "f1", "exact_f1", "tool_accuracy")
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def train_toolkens(config: ToolkenConfig) -> Path:
     """
     started = time.perf_counter()
     material = load_material(config.data)
-    base = load_base(config.model)
+    base = load_on(config.model, config.dtype, config.device)
     checksum = weights_checksum(base.model)
     settings = config.model_dump(mode="json")
     with tracked(config.tracking, settings, config.output, "toolken") as run:
@@ -109,6 +109,7 @@ def train_toolkens(config: ToolkenConfig) -> Path:
         checksum,
         first.bias,
         config.prior,
+        config.dtype,
         config.data.hub,
         demonstrations(material.train, material.catalog.ids),
         kept,
@@ -147,6 +148,13 @@ def prepare(
     pad_id = base.tokenizer.pad_token_id
     states = text_states(base.model, examples, 0 if pad_id is None else pad_id, checksum=checksum, progress=progress)
     train, validation, test = (tuple(part) for part in parts.values())
+    for name, part in parts.items():
+        labels = [label for number in part for label in examples[number].labels if label != IGNORED]
+        if part and not (labels if name != "train" else [label for label in labels if label >= min(ids.values())]):
+            raise InputError(
+                f"The {len(part)} texts of the part '{name}' hold no {'call' if name == 'train' else 'label'} for the "
+                "rows. Give texts that call tools, or a larger max_tokens, which may cut calls off."
+            )
     return PreparedTexts(states, train, validation, test, tuple(refused))
 
 
@@ -189,11 +197,11 @@ def train_seed(
 
 
 def neighbours(prepared: PreparedTexts) -> Figures | None:
-    """What the nearest training call in the same states gives; its threshold is fitted as a bias is."""
-    if not prepared.test:
+    """What the nearest training call in the same states gives; its threshold is fitted on validation as a bias is.
+    None without test or validation texts: a training call's nearest one is itself."""
+    if not prepared.test or not prepared.validation:
         return None
-    by = prepared.validation or prepared.train
-    bias = best_bias(decide_by_neighbour(prepared.states, prepared.train, by))
+    bias = best_bias(decide_by_neighbour(prepared.states, prepared.train, prepared.validation))
     return figures(decide_by_neighbour(prepared.states, prepared.train, prepared.test), bias)
 
 
@@ -218,7 +226,8 @@ def _report(
     test: dict[str, Any] = {}
     for name in MEASURED if measured else ():
         values = [getattr(one, name) for one in measured]
-        test |= {name: mean(values), f"{name}_spread": pstdev(values)}
+        if None not in values:
+            test |= {name: mean(values), f"{name}_spread": stdev(values) if len(values) > 1 else None}
     return {
         "tools": len(material.catalog),
         "texts": {"train": len(prepared.train), "validation": len(prepared.validation), "test": len(prepared.test)},
