@@ -24,17 +24,19 @@ from toolgen.agent.environment import Observation, Status
 from toolgen.agent.machine import Settings, Written
 from toolgen.agent.stream import Stream
 from toolgen.base import Base, load_base
+from toolgen.benchmarks.arithmetic import arithmetic_tokenizer
 from toolgen.cli import app
 from toolgen.errors import InputError
 from toolgen.files import read_json
 from toolgen.functions.hub import HUBS, gsm8k
 from toolgen.priors import Prior
 from toolgen.queries import Query
-from toolgen.tokenizer import continuation_ids, encode_text
+from toolgen.tokenizer import continuation_ids, decode, encode_text
 from toolgen.toolken.config import TextsConfig, ToolkenConfig, asked, few_a_tool, load_material
 from toolgen.toolken.evaluation import Problem, Solver, is_right, read_problems
 from toolgen.toolken.fitting import FitConfig
-from toolgen.toolken.form import ReplaceForm, blank_words, demonstrate, demonstrations
+from toolgen.toolken.form import ReplaceForm, blank_words, demonstrate, demonstrations, without_blank
+from toolgen.toolken.linearize import opening_id
 from toolgen.toolken.states import weights_checksum
 from toolgen.toolken.texts import AnnotatedText, Span, write_texts
 from toolgen.toolken.toolkens import CARD, Toolkens, start_rows
@@ -211,6 +213,20 @@ def test_words_that_begin_with_a_blank_are_known(name: str) -> None:
     assert blank_V[first]
     inner = tokenizer.convert_tokens_to_ids("##s" if name == "minilm" else "s")
     assert not blank_V[inner]
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama3", "qwen2", "llama2", "gemma", "arithmetic"])
+@pytest.mark.parametrize("lead", [" ", ""])
+def test_a_call_is_written_as_its_demonstration_shows_it(name: str, lead: str) -> None:
+    tokenizer = arithmetic_tokenizer(400) if name == "arithmetic" else ZOO[name]()
+    opening = opening_id(tokenizer)
+    before = encode_text(tokenizer, f"so 12 + 30 ={lead}")
+    ids, blank = without_blank(tokenizer, [*([] if opening is None else [opening]), *before])
+    written = [*ids, *continuation_ids(tokenizer, ids, f"{' ' if blank else lead}<add>(")]
+    shown = encode_text(tokenizer, f"so 12 + 30 ={lead}<add>(3")
+    assert decode(tokenizer, written) == f"so 12 + 30 ={lead}<add>("
+    # Without a blank a tokenizer may hold "=<" as one.
+    assert not lead or shown[: len(written)] == written
 
 
 def test_demonstrations_are_texts_up_to_a_call() -> None:

@@ -66,7 +66,7 @@ class ReplaceForm:
         """Have the model write the arguments behind the tool's demonstrations and the text so far."""
         if tool in self._bare:
             return Written("", ())
-        ids, blank = self._without_blank(stream.ids)
+        ids, blank = without_blank(self._tokenizer, stream.ids)
         lead = " " if blank else self._lead(stream)
         try:
             aside = self._behind_demonstrations(tool)
@@ -105,14 +105,6 @@ class ReplaceForm:
             self._begun[tool] = Stream(self._model, _opened(self._tokenizer, shown))
         return self._begun[tool].fork()
 
-    def _without_blank(self, ids: Sequence[int]) -> tuple[Sequence[int], bool]:
-        """A text's tokens behind its opening one, and whether it ends with a blank of its own, which is left out: a
-        demonstration encodes that blank together with the tool's name."""
-        opening = opening_id(self._tokenizer)
-        ids = ids[1:] if opening is not None and ids[0] == opening else ids
-        ends = len(ids) > 1 and decode(self._tokenizer, ids[-2:]) == decode(self._tokenizer, ids[-2:-1]) + " "
-        return (ids[:-1], True) if ends else (ids, False)
-
     def _between_brackets(self, aside: Stream) -> str | None:
         written: list[int] = []
         while len(written) < _MOST_TOKENS:
@@ -125,6 +117,15 @@ class ReplaceForm:
                 return None
             aside.extend([token_id])
         return None
+
+
+def without_blank(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> tuple[Sequence[int], bool]:
+    """A text's tokens behind its opening one, and whether it ends with a blank of its own, which is left out: a
+    demonstration encodes that blank together with the tool's name."""
+    opening = opening_id(tokenizer)
+    ids = ids[1:] if opening is not None and ids[0] == opening else ids
+    ends = len(ids) > 1 and decode(tokenizer, ids[-2:]) == decode(tokenizer, ids[-2:-1]) + " "
+    return (ids[:-1], True) if ends else (ids, False)
 
 
 def demonstrate(text: AnnotatedText, span: Span) -> str:

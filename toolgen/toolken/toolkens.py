@@ -45,10 +45,10 @@ class Toolkens:
         base_checksum: ``weights_checksum`` of it.
         bias: Is added to every tool's logit in decoding.
         prior: Where the rows started, and where a new tool's does.
-        dtype: Of the base's weights.
         hub: Name of the functions that run the tools; None where nothing does.
         demonstrations: Of each tool, behind which its arguments are written.
         trained: How, and what came of it; for reports.
+        dtype: Of the base's weights.
     """
 
     catalog: ToolCatalog
@@ -57,10 +57,10 @@ class Toolkens:
     base_checksum: str
     bias: float
     prior: Prior
-    dtype: Dtype = "float32"
     hub: str | None = None
     demonstrations: Mapping[str, Sequence[str]] = field(default_factory=dict)
     trained: Mapping[str, Any] = field(default_factory=dict)
+    dtype: Dtype = "float32"
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the folder; the card last, so that a folder without one is not whole."""
@@ -111,10 +111,10 @@ class Toolkens:
             card["base_checksum"],
             card["bias"],
             Prior(**card["prior"]),
-            card["dtype"],
             card.get("hub"),
             card.get("demonstrations", {}),
             card.get("trained", {}),
+            card["dtype"],
         )
 
     def load_base(self, device: str | None = None) -> Base:

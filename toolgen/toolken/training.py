@@ -109,10 +109,10 @@ def train_toolkens(config: ToolkenConfig) -> Path:
         checksum,
         first.bias,
         config.prior,
-        config.dtype,
         config.data.hub,
         demonstrations(material.train, material.catalog.ids),
         kept,
+        config.dtype,
     ).save(final)
     write_json(config.output / "report.json", report)
     return final
