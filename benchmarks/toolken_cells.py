@@ -1,12 +1,12 @@
-"""Cells of the study of tool rows (one training, or the nearest neighbour, measured on the test texts), and comparisons
-of them. Knows states, rows and intervals; no files, no page, and not which cells are wanted.
+"""Cells of the study of tool rows: one training, or the nearest neighbour, measured on the test texts. Knows states and
+rows; no files, no comparisons, and not which cells are wanted.
 
 Legend: ``T`` test texts, ``n`` labels of all texts, ``S`` rows, ``D`` width.
 """
 
 import hashlib
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -17,9 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from toolgen.base import Base
-from toolgen.embeddings import Progress
 from toolgen.files import fingerprint
-from toolgen.metrics import Difference, paired_difference
 from toolgen.priors import Prior
 from toolgen.regularizer import RegularizerConfig
 from toolgen.toolken.fitting import FitConfig, fit_rows
@@ -40,7 +38,7 @@ _ORDER = 0
 """Seed of the order in which tools are taken where a cell has fewer than all."""
 
 Direction = Literal["random", "name", "hidden", "description"]
-Scale = Literal["small", "word"]
+Scale = Literal["small", "word", "linear"]
 Measure = Literal["tool accuracy", "exact F1"]
 
 
@@ -295,20 +293,6 @@ def run_cell(cell: Cell, texts: TextSet, starts: Starts) -> Outcome:
     )
 
 
-def difference(first: Iterable[Outcome], second: Iterable[Outcome], measure: Measure) -> Difference:
-    """How much better a first method is on the same test texts, by paired bootstrap over texts.
-
-    A text's value is its mean over all outcomes of a method, which are those of its seeds.
-    """
-    one, other = (_mean_by_text(outcomes, measure) for outcomes in (first, second))
-    return paired_difference(one, other)
-
-
-def _mean_by_text(outcomes: Iterable[Outcome], measure: Measure) -> Mapping[str, float]:
-    mean_T = np.mean([outcome.values_T(measure) for outcome in outcomes], axis=0)
-    return {str(number): float(value) for number, value in enumerate(mean_T)}
-
-
 def _by_text(decisions: Decisions, which_n: NDArray[np.bool_]) -> tuple[int, ...]:
     _, text_n = np.unique(decisions.text_n, return_inverse=True)
     return tuple(np.bincount(text_n, which_n).astype(int).tolist())
@@ -318,139 +302,3 @@ def _called(states: TextStates, number: int) -> NDArray[np.int64]:
     """Numbers of the rows that a text calls."""
     labels_n = np.asarray(states.labels_n[states.offsets[number] : states.offsets[number + 1]])
     return labels_n[labels_n >= states.first_id] - states.first_id
-
-
-# ---- comparisons
-
-Outcomes = Mapping[tuple[Place, Method], tuple[Outcome, ...]]
-Rates = Mapping[tuple[Place, Method], float]
-
-
-@dataclass(frozen=True)
-class SetFacts:
-    """What the page says of a data set.
-
-    Attributes:
-        title: Its name.
-        tools: All of them.
-        train: Training texts.
-        validation: Validation texts.
-        measures: What is measured.
-    """
-
-    title: str
-    tools: int
-    train: int
-    validation: int
-    measures: tuple[Measure, ...]
-
-
-@dataclass(frozen=True)
-class Results:
-    """All outcomes of a study.
-
-    Attributes:
-        few: Places with few examples, where all methods were tried.
-        curve: Places with fewer tools, fewest first.
-        full: Places with all examples.
-        methods: Trainings; the nearest neighbour comes on top.
-        published: Names of those that were published; the first is what the others are compared with.
-        outcomes: One a seed.
-        rates: Of learning.
-        sets: By name of the data.
-        seeds: Of every training.
-        origin: How it was made.
-    """
-
-    few: tuple[Place, ...]
-    curve: tuple[Place, ...]
-    full: tuple[Place, ...]
-    methods: tuple[Method, ...]
-    published: Mapping[str, Method]
-    outcomes: Outcomes
-    rates: Rates
-    sets: Mapping[str, SetFacts]
-    seeds: tuple[int, ...]
-    origin: Mapping[str, str]
-
-    @property
-    def baseline(self) -> Method:
-        """What the other published ones are compared with."""
-        return next(iter(self.published.values()))
-
-    def name(self, method: Method) -> str:
-        """As published, or in words."""
-        return next((name for name, one in self.published.items() if one == method), method.name)
-
-    def values(self, place: Place, method: Method, figure: str) -> list[float]:
-        """A figure by its name, blanks for its underscores; one a seed."""
-        field = figure.replace(" ", "_").lower()
-        return [getattr(one.figures, field) for one in self.outcomes[place, method]]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A comparison of two methods at one place.
-
-    Attributes:
-        question: ``prior``, ``direction``, ``size``, ``pull`` or ``pooling`` with few examples; ``published`` of the
-            published methods elsewhere.
-        first: What may be better.
-        second: Than this.
-        place: Where.
-        measure: In what.
-        difference: By how much.
-    """
-
-    question: str
-    first: Method
-    second: Method
-    place: Place
-    measure: Measure
-    difference: Difference
-
-
-def findings(results: Results, progress: Progress | None = None) -> list[Finding]:
-    """Every comparison that the study asks for, in the order of its questions.
-
-    Args:
-        results: Of the study.
-        progress: Told comparisons done and all.
-    """
-    others = [method for method in results.published.values() if method != results.baseline]
-    asked = [(few, *pair) for few in results.few for pair in _questions(results)]
-    asked += [
-        (place, "published", other, results.baseline)
-        for place in dict.fromkeys((*results.curve, *results.full))
-        for other in (*others, NEIGHBOUR)
-    ]
-    todo = [(*one, measure) for one in asked for measure in results.sets[one[0].data].measures]
-    found = []
-    for number, (place, question, first, second, measure) in enumerate(todo, start=1):
-        lead = difference(results.outcomes[place, first], results.outcomes[place, second], measure)
-        found.append(Finding(question, first, second, place, measure, lead))
-        if progress is not None:
-            progress(number, len(todo))
-    return found
-
-
-def _questions(results: Results) -> Iterator[tuple[str, Method, Method]]:
-    """What to compare with what: both differ in one thing."""
-    for method in results.published.values():
-        if method != results.baseline:
-            yield "prior", method, results.baseline
-    for method in results.methods:
-        if method.start is not None and method.start.kind != "random":
-            chance = replace(method, start=replace(method.start, kind="random"))
-            if chance in results.methods:
-                yield "direction", method, chance
-    starts = [method.start for method in results.methods if method.start is not None and method.pull is None]
-    for start in starts:
-        if start.scale != "small":
-            yield "size", Method(start), Method(replace(start, scale="small"))
-    for method in results.methods:
-        if method.pull is not None:
-            yield "pull", method, Method(method.start)
-    for start in starts:
-        if start.pooling != "mean":
-            yield "pooling", Method(start), Method(replace(start, pooling="mean"))

@@ -5,29 +5,21 @@ Every answer is chosen by figures: a difference counts where its interval is cle
 reads, and what the pictures show is in its tables.
 """
 
-import base64
-import hashlib
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from statistics import fmean, stdev
 from string import Template
-from typing import Any
 
 from toolgen.benchmarks.report_data import INDISTINCT, signed, verdict
 from toolgen.benchmarks.report_figures import SIGNS
-from toolgen.benchmarks.report_tables import safe
-from toolgen.benchmarks.toolken_cells import EPOCHS, NEIGHBOUR, Finding, Measure, Method, Place, Results, difference
-from toolgen.indexing.page import packed_plotly
+from toolgen.benchmarks.toolken_cells import EPOCHS, NEIGHBOUR, Measure, Method, Place
+from toolgen.benchmarks.toolken_findings import ARROWS, Finding, Results, difference, shown, tested_on
+from toolgen.benchmarks.toolken_pictures import Picture, pictures
 from toolgen.metrics import Difference
+from toolgen.page import embedded, packed_plotly, policy, safe
 
 FEW = 10
 """Examples a tool up to which the answers speak of few."""
-
-_COLOURS = {"random": 5, "name": 0, "hidden": 2, "description": 3, None: 4}
-"""Of directions, among those of ``report.css``; None: the nearest neighbour."""
-_ARROWS = {"above": "▲", "below": "▼", INDISTINCT: "≈"}
 
 
 # ---- answers
@@ -46,7 +38,7 @@ def answers(results: Results, found: Sequence[Finding]) -> dict[str, list[str]]:
     told: dict[str, list[str]] = {}
     clear: list[str] = []
     effects: dict[str, dict[str, list[str]]] = {question: {} for question in _BRINGS}
-    for data, measure in _subjects(results):
+    for data, measure in results.subjects:
         subject = f"{results.sets[data].title}, {measure}"
         few = [one for one in found if (one.place.data, one.measure) == (data, measure) and _is_few(one)]
         told[subject] = []
@@ -62,10 +54,10 @@ def answers(results: Results, found: Sequence[Finding]) -> dict[str, list[str]]:
             asked = [one for one in few if one.question == question and not (question == "pull" and _random(one.first))]
             whole = _pooled(results, asked)
             single = [verdict(one.difference) for one in asked]
-            counted = ", ".join(f"{single.count(word)} {word}" for word in _ARROWS)
+            counted = ", ".join(f"{single.count(word)} {word}" for word in ARROWS)
             effects[question].setdefault(_DOES[verdict(whole)], []).append(f"{subject} ({signed(whole.mean)})")
             over = f"on average over {len(asked)} comparisons at up to {FEW} examples a tool ({counted})"
-            told[subject].append(f"{words} brings {_short(whole)} {over}.")
+            told[subject].append(f"{words} brings {shown(whole)} {over}.")
     told["Fewer tools, tool accuracy"] = [
         _beside(results, method, [f"with {one.place.tools} tools" for one in own], own)
         for method in (*rivals, NEIGHBOUR)
@@ -87,7 +79,7 @@ def answers(results: Results, found: Sequence[Finding]) -> dict[str, list[str]]:
 
 
 def _beside(results: Results, method: Method, where: Sequence[str], own: Sequence[Finding]) -> str:
-    parts = [f"{_short(one.difference)} {place}" for one, place in zip(own, where, strict=True)]
+    parts = [f"{shown(one.difference)} {place}" for one, place in zip(own, where, strict=True)]
     return f"{_capital(results.name(method))} beside {results.name(results.baseline)}: {'; '.join(parts)}."
 
 
@@ -111,16 +103,6 @@ def _is_few(one: Finding) -> bool:
     return one.question != "published" and one.place.examples is not None and one.place.examples <= FEW
 
 
-def _subjects(results: Results) -> list[tuple[str, Measure]]:
-    """Data with few examples, and what is measured there."""
-    names = dict.fromkeys(place.data for place in results.few)
-    return [(name, measure) for name in names for measure in results.sets[name].measures]
-
-
-def _short(one: Difference) -> str:
-    return f"{_ARROWS[verdict(one)]} {signed(one.mean)} ({signed(one.interval.low)} to {signed(one.interval.high)})"
-
-
 def _capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
@@ -140,7 +122,7 @@ def _methods_table(results: Results, data: str, measure: Measure) -> str:
         for method in (*results.methods, NEIGHBOUR)
     ]
     head = ("rows start, pull", *(f"{place.examples} examples" for place in places), "learning rate")
-    return _table(f"{measure}: {_tested(results, places[0])}", head, rows)
+    return _table(f"{measure}: {tested_on(results, places[0])}", head, rows)
 
 
 def _findings_table(results: Results, found: Sequence[Finding], data: str, measure: Measure) -> str:
@@ -149,10 +131,10 @@ def _findings_table(results: Results, found: Sequence[Finding], data: str, measu
     for one in own:
         name = results.name if one.question == "prior" else lambda method: method.name
         row = [f"{one.question}: {name(one.first)} less {name(one.second)}"]
-        rows.setdefault((one.question, one.first, one.second), row).append(_short(one.difference))
+        rows.setdefault((one.question, one.first, one.second), row).append(shown(one.difference))
     places = [place for place in results.few if place.data == data]
     head = ("what is compared", *(f"{place.examples} examples" for place in places))
-    return _table(f"Differences in {measure}, with 95% intervals: {_tested(results, places[0])}", head, rows.values())
+    return _table(f"Differences in {measure}, with 95% intervals: {tested_on(results, places[0])}", head, rows.values())
 
 
 def _curve_table(results: Results, found: Sequence[Finding]) -> str:
@@ -168,7 +150,7 @@ def _curve_table(results: Results, found: Sequence[Finding]) -> str:
     ]
     leads = [f"{results.name(method)} less {results.name(results.baseline)}" for method in methods[1:]]
     last = results.curve[-1]
-    caption = f"Tool accuracy, {last.examples} examples a tool: {_tested(results, last)}; fewer tools, fewer texts"
+    caption = f"Tool accuracy, {last.examples} examples a tool: {tested_on(results, last)}; fewer tools, fewer texts"
     return _table(caption, ("tools", *(results.name(method) for method in methods), *leads), rows)
 
 
@@ -187,26 +169,16 @@ def _full_table(results: Results, found: Sequence[Finding], place: Place) -> str
     base = results.name(results.baseline)
     head = ("method", *(named.get(field, field) for field in fields))
     leads = [f"{each} less {base}'s" for each in facts.measures]
-    return _table(_tested(results, place), (*head, *leads, "learning rate"), rows)
+    return _table(tested_on(results, place), (*head, *leads, "learning rate"), rows)
 
 
 def _leads(found: Sequence[Finding], place: Place, methods: Sequence[Method], measure: Measure) -> list[str]:
     return [
-        _short(one.difference)
+        shown(one.difference)
         for method in methods
         for one in found
         if (one.question, one.place, one.first, one.measure) == ("published", place, method, measure)
     ]
-
-
-def _tested(results: Results, place: Place) -> str:
-    """On what figures were taken."""
-    facts, seen = results.sets[place.data], results.outcomes[place, NEIGHBOUR][0].calls_T
-    seeds = f"{'seeds' if len(results.seeds) > 1 else 'seed'} {', '.join(map(str, results.seeds))}"
-    return (
-        f"{facts.title}, test split, {len(seen):,} texts with {sum(seen):,} calls of {place.tools} tools; "
-        f"mean over {seeds}"
-    )
 
 
 def _trained(results: Results) -> str:
@@ -244,155 +216,8 @@ def _table(caption: str, head: Sequence[str], rows: Iterable[Sequence[str]]) -> 
     )
 
 
-# ---- pictures
-
-
-@dataclass(frozen=True)
-class Picture:
-    """A picture: its heading, what has to be known to read it, and plotly's figure without colours."""
-
-    title: str
-    note: str
-    figure: dict[str, Any]
-
-
-def pictures(results: Results, found: Sequence[Finding]) -> Iterator[Picture]:
-    """All pictures; every trace carries ``meta``, the number of its colour."""
-    for data, measure in _subjects(results):
-        places = [place for place in results.few if place.data == data]
-        x = [str(place.examples) for place in places]
-        title, tested = f"{results.sets[data].title}: {measure}", _tested(results, places[0])
-        starts = [method for method in results.methods if method.pull is None]
-        lines = [
-            _line(method.name, method, x, [fmean(results.values(place, method, measure)) for place in places])
-            for method in (*starts, NEIGHBOUR)
-        ]
-        yield Picture(f"{title} by start", f"{tested}. No pull.", _figure(lines, "examples a tool", measure))
-        for question, what in (
-            ("direction", "a prior less random, of equal norm"),
-            ("size", "word rows' norm less small"),
-        ):
-            wanted = (question, data, measure, None)
-            own = [one for one in found if (one.question, one.place.data, one.measure, one.first.pull) == wanted]
-            bars = [
-                _bars(method, [one for one in own if one.first == method])
-                for method in dict.fromkeys(one.first for one in own)
-            ]
-            note = f"{tested}. Bars are 95% intervals."
-            yield Picture(f"{title}, {what}", note, _figure(bars, "examples a tool", "difference"))
-        pulled = [method for method in starts if any(one.pull and one.start == method.start for one in results.methods)]
-        held = [[one for one in results.methods if one.start == method.start] for method in pulled]
-        x = ["none", *(f"{one.pull.weight:g} {one.pull.distance}" for one in held[0] if one.pull is not None)]
-        lines = [
-            _line(own[0].name, own[0], x, [fmean(results.values(places[0], one, measure)) for one in own])
-            for own in held
-        ]
-        note = f"{tested}. {places[0].examples} examples a tool."
-        yield Picture(f"{title} by pull", note, _figure(lines, "pull to the start", measure))
-    x = [str(place.tools) for place in results.curve]
-    lines = []
-    for method in (*results.published.values(), NEIGHBOUR):
-        values = [results.values(place, method, "tool accuracy") for place in results.curve]
-        line = _line(results.name(method), method, x, [fmean(own) for own in values])
-        spread = [stdev(own) if len(own) > 1 else 0.0 for own in values]
-        lines.append({**line, "error_y": {"type": "data", "array": spread}})
-    last = results.curve[-1]
-    title = f"{results.sets[last.data].title}: tool accuracy with fewer tools"
-    note = f"{_tested(results, last)}; {last.examples} examples a tool. Fewer tools, fewer texts. Bars: ± over seeds."
-    yield Picture(title, note, _figure(lines, "tools", "tool accuracy"))
-
-
-def _line(name: str, method: Method, x: Sequence[str], y: Sequence[float]) -> dict[str, Any]:
-    dash = {"circle": "solid", "square": "dash"}.get(_symbol(method), "dot")
-    hover = [f"<b>{name}</b><br>{at}: {value:.3f}" for at, value in zip(x, y, strict=True)]
-    return {**_trace(name, method, x, y, hover), "mode": "lines+markers", "line": {"dash": dash}}
-
-
-def _bars(method: Method, own: Sequence[Finding]) -> dict[str, Any]:
-    x = [str(one.place.examples) for one in own]
-    hover = [f"<b>{method.name}</b><br>{_short(one.difference)}" for one in own]
-    high = [one.difference.interval.high - one.difference.mean for one in own]
-    low = [one.difference.mean - one.difference.interval.low for one in own]
-    error = {"type": "data", "symmetric": False, "array": high, "arrayminus": low}
-    return {
-        **_trace(method.name, method, x, [one.difference.mean for one in own], hover),
-        "mode": "markers",
-        "error_y": error,
-    }
-
-
-def _trace(name: str, method: Method, x: Sequence[str], y: Sequence[float], hover: Sequence[str]) -> dict[str, Any]:
-    kind = method.start.kind if method.start is not None else None
-    return {
-        "type": "scatter",
-        "name": name,
-        "x": list(x),
-        "y": [float(f"{value:.5g}") for value in y],
-        "hovertext": list(hover),
-        "meta": _COLOURS[kind],
-        "marker": {"symbol": _symbol(method)},
-    }
-
-
-def _symbol(method: Method) -> str:
-    if method.start is None:
-        return "x"
-    return "triangle-up" if method.start.pooling == "max" else {"small": "circle", "word": "square"}[method.start.scale]
-
-
-def _figure(data: Sequence[dict[str, Any]], x: str, y: str) -> dict[str, Any]:
-    # Numbers of examples or tools stand at equal distances: each is about twice its neighbour.
-    layout = {"xaxis": {"title": {"text": x}, "type": "category"}, "yaxis": {"title": {"text": y}}}
-    return {"data": list(data), "layout": layout}
-
-
 # ---- page
 
-
-_SCRIPT = """"use strict";
-// Draws the pictures; their figures and colours' numbers are described in toolken_page.py, the colours in report.css.
-document.documentElement.classList.add("js");
-const byId = id => document.getElementById(id);
-const figures = JSON.parse(byId("figures").textContent);
-const dark = matchMedia("(prefers-color-scheme: dark)");
-
-function draw() {
-  const style = getComputedStyle(document.documentElement);
-  const value = name => style.getPropertyValue(name).trim();
-  const axis = {fixedrange: true, automargin: true, gridcolor: value("--line"), linecolor: value("--soft"),
-    zerolinecolor: value("--soft")};
-  figures.forEach((figure, place) => {
-    const data = figure.data.map(trace => {
-      const color = value(`--c${trace.meta}`);
-      return {...trace, hoverinfo: "text", marker: {...trace.marker, color, size: 9},
-        line: {...trace.line, color, width: 2}, error_y: {...trace.error_y, color, thickness: 1.5}};
-    });
-    const layout = {
-      height: 340, margin: {l: 55, r: 15, t: 10, b: 45}, showlegend: false, dragmode: false, hovermode: "closest",
-      scattermode: figure.data.some(trace => trace.mode === "markers") ? "group" : "overlay",
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
-      font: {family: "system-ui, sans-serif", size: 13, color: value("--ink")},
-      hoverlabel: {bgcolor: value("--panel"), bordercolor: value("--soft"), font: {color: value("--ink")}},
-      xaxis: {...axis, ...figure.layout.xaxis}, yaxis: {...axis, ...figure.layout.yaxis},
-    };
-    Plotly.react(`picture-${place}`, data, layout, {responsive: true, displayModeBar: false});
-  });
-}
-
-async function begin() {
-  const packed = Uint8Array.from(atob(byId("library").textContent), char => char.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const script = document.createElement("script");
-  script.textContent = await new Response(stream).text();
-  document.head.append(script);
-  draw();
-  dark.addEventListener("change", draw);
-}
-
-begin().catch(() => {
-  byId("undrawn").hidden = false;
-});
-"""
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -445,7 +270,8 @@ words are no labels, it is given that a tool is called.</p>
 </section>
 <section aria-labelledby="differences">
 <h2 id="differences">Differences</h2>
-<p class="note">Small: rows of norm 1/√D, as published; word: the word rows' mean norm. Direction: a prior beside random
+<p class="note">Linear: rows of norm 1/√3, as ToolkenGPT's code makes them; small: of norm 1/√D, as TokenLearning's
+does; word: of the word rows' mean norm. Direction: a prior beside random
 rows of the same norm and pull. Size: the same direction at another norm.</p>
 $differences
 </section>
@@ -485,14 +311,15 @@ def render(results: Results, found: Sequence[Finding]) -> str:
     """
     from plotly.offline import get_plotlyjs
 
+    script = (files("toolgen.benchmarks") / "toolken_page.js").read_text(encoding="utf-8")
     drawn = list(pictures(results, found))
-    subjects = _subjects(results)
+    subjects = results.subjects
     facts = [
         (one.title, f"{one.tools} tools; {one.train:,} training and {one.validation:,} validation texts")
         for one in results.sets.values()
     ]
     return _PAGE.substitute(
-        policy=_policy(_SCRIPT, get_plotlyjs()),
+        policy=policy(script, get_plotlyjs()),
         style=(files("toolgen.benchmarks") / "report.css").read_text(encoding="utf-8"),
         answers="".join(
             f"<h3>{safe(heading)}</h3><ul>{''.join(f'<li>{safe(one)}</li>' for one in told)}</ul>"
@@ -507,9 +334,9 @@ def render(results: Results, found: Sequence[Finding]) -> str:
         origin="".join(
             f"<dt>{safe(name)}</dt><dd>{safe(told)}</dd>" for name, told in (*results.origin.items(), *facts)
         ),
-        figures=_embedded([picture.figure for picture in drawn]),
+        figures=embedded([picture.figure for picture in drawn]),
         library=packed_plotly(),
-        script=_SCRIPT,
+        script=script,
     )
 
 
@@ -525,19 +352,3 @@ def _drawn(picture: Picture, place: int) -> str:
         f'</figcaption><div class="picture" id="picture-{place}" role="img" '
         f'aria-label="{title}; the values are in the tables"></div></figure>'
     )
-
-
-def _policy(*scripts: str) -> str:
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    # plotly sets styles of its own; the image is the empty icon.
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-        "form-action 'none'"
-    )
-
-
-def _embedded(value: Any) -> str:
-    """JSON inside a script element: no text in it can close the element or open a comment."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.translate({ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})

@@ -30,19 +30,15 @@ from toolgen.benchmarks.toolken_cells import (
     Direction,
     Method,
     Outcome,
-    Outcomes,
     Place,
-    Rates,
-    Results,
     Scale,
-    SetFacts,
     Start,
     Starts,
     TextSet,
-    findings,
     restricted,
     run_cell,
 )
+from toolgen.benchmarks.toolken_findings import Outcomes, Rates, Results, SetFacts, findings
 from toolgen.benchmarks.toolken_page import answers, render
 from toolgen.config import load_config
 from toolgen.embeddings import Progress
@@ -55,7 +51,7 @@ from toolgen.toolken.states import weights_checksum
 from toolgen.toolken.texts import AnnotatedText
 from toolgen.toolken.training import prepare
 
-RATES = (1e-3, 1e-2)
+RATES = (1e-3, 1e-2, 3e-2)
 """Of learning; each method takes the one with the lower loss on validation."""
 RATE_EXAMPLES = 10
 """Examples a tool with which the rate is chosen, for all numbers of examples."""
@@ -77,14 +73,16 @@ PULLS = (
 _DIRECTIONS: tuple[Direction, ...] = ("random", "name", "hidden", "description")
 _SCALES: tuple[Scale, ...] = ("small", "word")
 _STARTS = (*(Start(kind, scale) for kind in _DIRECTIONS for scale in _SCALES), Start("name", "small", "max"))
+_TOOLKENGPT = Method(Start("random", "linear"))
 _PULLED = (Start("random", "small"), *(Start(kind, scale) for kind in _DIRECTIONS[1:3] for scale in _SCALES))
 
 METHODS = (
+    _TOOLKENGPT,
     *(Method(start) for start in _STARTS),
     *(Method(start, pull) for start in _PULLED for pull in PULLS),
 )
 PUBLISHED = {
-    "ToolkenGPT": Method(Start("random", "small")),
+    "ToolkenGPT": _TOOLKENGPT,
     "TokenLearning by names": Method(Start("name", "small"), PULLS[2]),
     "TokenLearning by states": Method(Start("hidden", "small"), PULLS[2]),
 }
@@ -306,7 +304,7 @@ def run_study(plan: Plan, data: Path, output: Path, model: str, command: str) ->
         )
         for name, one in sets.items()
     }
-    rates_told = " and ".join(f"{rate:g}" for rate in RATES)
+    rates_told = ", ".join(f"{rate:g}" for rate in RATES)
     origin = {
         "command": command,
         "base model": model,

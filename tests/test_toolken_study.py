@@ -20,21 +20,19 @@ from toolgen.benchmarks.tiny import tiny_catalog
 from toolgen.benchmarks.toolken_cells import (
     NEIGHBOUR,
     Cell,
-    Finding,
     Method,
     Outcome,
     Place,
-    Results,
     Start,
     Starts,
     TextSet,
-    difference,
     drawn,
-    findings,
     restricted,
     run_cell,
 )
-from toolgen.benchmarks.toolken_page import answers, pictures, render
+from toolgen.benchmarks.toolken_findings import Finding, Results, difference, findings
+from toolgen.benchmarks.toolken_page import answers, render
+from toolgen.benchmarks.toolken_pictures import pictures
 from toolgen.files import write_jsonl
 from toolgen.toolken.measures import Figures
 
@@ -46,7 +44,7 @@ METHODS = (
     Method(Start("hidden", "small")),
     Method(Start("name", "small", "max")),
     Method(Start("random", "small"), study.PULLS[2]),
-    *list(study.PUBLISHED.values())[1:],
+    *study.PUBLISHED.values(),
 )
 PLAN = study.Plan(
     methods=METHODS,
