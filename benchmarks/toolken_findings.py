@@ -8,7 +8,7 @@ import numpy as np
 from toolgen.benchmarks.report_data import INDISTINCT, signed, verdict
 from toolgen.benchmarks.toolken_cells import NEIGHBOUR, Measure, Method, Outcome, Place
 from toolgen.embeddings import Progress
-from toolgen.metrics import Difference, paired_difference
+from toolgen.metrics import Difference, Interval, bootstrap_interval, paired_difference
 
 ARROWS = {"above": "▲", "below": "▼", INDISTINCT: "≈"}
 """By the verdict on a difference."""
@@ -138,6 +138,11 @@ def findings(results: Results, progress: Progress | None = None) -> list[Finding
         if progress is not None:
             progress(number, len(todo))
     return found
+
+
+def interval(outcomes: Iterable[Outcome], measure: Measure) -> Interval:
+    """Where the mean of a method over its seeds lies on other texts of the kind: a bootstrap over texts."""
+    return bootstrap_interval(list(_mean_by_text(outcomes, measure).values()))
 
 
 def shown(one: Difference) -> str:

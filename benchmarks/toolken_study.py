@@ -22,6 +22,7 @@ from typing import Annotated, Any
 import typer
 
 from toolgen.base import Base, load_base
+from toolgen.benchmarks.funcqa import one_hop_texts
 from toolgen.benchmarks.toolken_cells import (
     BATCH,
     EPOCHS,
@@ -61,7 +62,15 @@ MOST_VALIDATION = 400
 MOST_TRAINING = 1500
 """Training texts where all their words are labels too."""
 
-TITLES = {"metatool": "MetaTool", "gsm8k": "GSM8K", "funcqa": "FuncQA", "virtualhome": "VirtualHome"}
+TITLES = {
+    "metatool": "MetaTool",
+    "gsm8k": "GSM8K",
+    "funcqa": "FuncQA",
+    "onehop": "FuncQA's questions of one hop",
+    "virtualhome": "VirtualHome",
+}
+_ONE_HOP = "onehop"
+"""Rows of FuncQA's training texts, measured on questions that come without a solution."""
 
 PULLS = (
     RegularizerConfig(weight=1e-3, distance="squared"),
@@ -110,7 +119,7 @@ class Plan:
     methods: tuple[Method, ...] = METHODS
     few: tuple[str, ...] = ("metatool", "gsm8k")
     examples: tuple[int, ...] = (5, 10, 20, 40)
-    full: tuple[str, ...] = ("funcqa", "gsm8k", "virtualhome", "metatool")
+    full: tuple[str, ...] = ("funcqa", _ONE_HOP, "gsm8k", "virtualhome", "metatool")
     curve: str = "metatool"
     tools: tuple[int, ...] = (30, 60, 100)
     curve_examples: int = 10
@@ -165,8 +174,11 @@ def load_sets(plan: Plan, data: Path, base: Base, model: str) -> dict[str, TextS
     checksum = weights_checksum(base.model)
     found = {}
     for name in dict.fromkeys((*plan.few, *plan.full, plan.curve)):
-        config = _config(name, data, model, plan.most_tools)
+        config = _config("funcqa" if name == _ONE_HOP else name, data, model, plan.most_tools)
         material = load_material(config.data)
+        if name == _ONE_HOP:
+            asked = one_hop_texts(data / "toolken" / "funcqa_onehop_test.jsonl.gz", material.catalog)
+            material = replace(material, test=tuple(asked))
         if config.words:
             material = replace(material, train=_thinned(material.train, MOST_TRAINING))
         material = replace(material, validation=_thinned(material.validation, MOST_VALIDATION))

@@ -1,6 +1,7 @@
 """Tool rows from texts to answers: configuration, training, the folder of rows, arguments, answers, commands."""
 
 import json
+import os
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from toolgen.agent.stream import Stream
 from toolgen.base import Base, load_base
 from toolgen.benchmarks.arithmetic import arithmetic_tokenizer
 from toolgen.cli import app
+from toolgen.config import load_config
 from toolgen.errors import InputError
 from toolgen.files import read_json
 from toolgen.functions.hub import HUBS, gsm8k
@@ -40,9 +42,10 @@ from toolgen.toolken.linearize import opening_id
 from toolgen.toolken.states import weights_checksum
 from toolgen.toolken.texts import AnnotatedText, Span, write_texts
 from toolgen.toolken.toolkens import CARD, Toolkens, start_rows
-from toolgen.toolken.training import train_toolkens
+from toolgen.toolken.training import prepare, train_toolkens
 from toolgen.tools import Tool, ToolCatalog
 
+ROOT = Path(__file__).resolve().parents[1]
 QUIET: dict[str, Any] = {"tracking": {"mode": "disabled"}}
 
 
@@ -378,6 +381,24 @@ def test_every_hub_has_rows(tiny_base: Path) -> None:
         assert start_rows(Prior(kind="name", scale="small"), base, catalog).shape[0] == len(catalog)
 
 
+@pytest.mark.parametrize("name", ["funcqa", "gsm8k", "metatool", "virtualhome"])
+def test_every_configuration_finds_its_texts(name: str) -> None:
+    shared = Path(os.environ.get("TOOLGEN_SHARED_DATA", ROOT.parent / "shared" / "data"))
+    config = load_config(ToolkenConfig, ROOT / "configs" / "toolken" / f"{name}.yaml", [])
+    named = {key: getattr(config.data, key) for key in ("texts", "queries", "tools")}
+    paths = {key: shared / path.parent.name / path.name for key, path in named.items() if path is not None}
+    if not all(path.exists() for path in paths.values()):
+        pytest.skip(f"The data of {name} is absent; set TOOLGEN_SHARED_DATA to the folder that holds toolken/.")
+    material = load_material(config.data.model_copy(update=paths))
+    parts = material.train, material.validation, material.test
+    called = [{span.tool for text in part for span in text.calls} for part in parts]
+    assert called[0] and (called[1] | called[2]) <= set(material.catalog.ids)
+    # A tool that is measured was seen, but for the rare words of a home.
+    assert len(called[2] - called[0]) <= 0.1 * len(called[2])
+    texts = [{text.text for text in part} for part in parts]
+    assert not texts[0] & texts[1] and not texts[0] & texts[2] and not texts[1] & texts[2]
+
+
 def _saved(folder: Path, kind: str) -> Path:
     """A random model of some architecture beside the tokenizer of its family."""
     tokenizer = ZOO[{"llama": "llama3", "qwen2": "qwen2", "gpt2": "gpt2"}[kind]]()
@@ -396,6 +417,27 @@ def _saved(folder: Path, kind: str) -> Path:
     return folder
 
 
+def _writing_meets_the_states_of_training(config: ToolkenConfig, rows: Toolkens) -> None:
+    """A text that is written on token by token comes to a call in the state that its row learned from."""
+    base, material = rows.load_base(), load_material(config.data)
+    prepared = prepare(base, material, config, rows.base_checksum)
+    opening, states = opening_id(base.tokenizer), prepared.states
+    begun = [] if opening is None else [opening]
+    for number, text in zip(prepared.test, material.test, strict=True):
+        (call,) = text.calls
+        (place,) = (place for place in states.places([number]).tolist() if states.labels_n[place] >= states.first_id)
+        # A row wins where the model would write the blank before the result, if that is part of the result's token.
+        before = text.text[: call.start]
+        for written in (before, before.rstrip()):
+            stream = Stream(base.model, begun + encode_text(base.tokenizer, written)[:-2])
+            for token_id in encode_text(base.tokenizer, written)[-2:]:
+                stream.extend([token_id])
+            if torch.allclose(stream.state_D, torch.from_numpy(states.states_nD[place].copy()), atol=1e-4):
+                break
+        else:
+            raise AssertionError(f"{text.id} is written in other states than it was learned in")
+
+
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "gpt2"])
 def test_any_causal_model_serves(kind: str, config: ToolkenConfig, tmp_path: Path) -> None:
     name = str(_saved(tmp_path / kind, kind))
@@ -403,6 +445,7 @@ def test_any_causal_model_serves(kind: str, config: ToolkenConfig, tmp_path: Pat
     report = read_json(config.output / "report.json")
     assert report["refused"] == 0 and report["test"]["tool_accuracy"] > 0.5
     rows = Toolkens.load(final)
+    _writing_meets_the_states_of_training(config, rows)
     shown = {tool: ["so it is <add>(1, 2)"] for tool in rows.catalog.ids}
     eager = Toolkens(rows.catalog, rows.rows_SD, name, rows.base_checksum, 1e6, rows.prior, "gsm8k", shown)
     text, done = Solver(eager, rows.load_base()).write("1 + 2 =", Settings(most_tokens=4, tries=1, most_calls=1))

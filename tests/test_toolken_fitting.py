@@ -61,13 +61,20 @@ def whole_loss(model: PreTrainedModel, text: Example, rows_SD: Tensor) -> Tensor
     return F.cross_entropy(logits[:-1], torch.tensor(text.labels[1:]), ignore_index=IGNORED)
 
 
+@torch.inference_mode()
+def own_logits(model: PreTrainedModel) -> Tensor:
+    """What the base says by itself."""
+    return model(input_ids=torch.tensor([examples()[0].input_ids])).logits
+
+
 @pytest.mark.parametrize(("kind", "tied"), MODELS)
 def test_training_on_kept_states_is_training_of_the_whole_model(kind: str, tied: bool, tmp_path: Path) -> None:
     model, texts = tiny_model(kind, tied), examples()
-    before = weights_checksum(model)
+    before, logits_BTV = weights_checksum(model), own_logits(model)
     states = kept(model, tmp_path)
     config = FitConfig(epochs=3, learning_rate=1e-2, keep="last", seed=5)
     fit = fit_rows(states, range(len(texts)), start(), config)
+    assert torch.equal(own_logits(model), logits_BTV), "a base with its rows off is the base, bit for bit"
 
     rows_SD = start().requires_grad_()
     optimizer = torch.optim.Adam([rows_SD], lr=1e-2)

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from toolgen.base import load_base
 from toolgen.benchmarks import toolken_study as study
+from toolgen.benchmarks.funcqa import one_hop_texts
 from toolgen.benchmarks.tiny import tiny_catalog
 from toolgen.benchmarks.toolken_cells import (
     NEIGHBOUR,
@@ -33,7 +34,9 @@ from toolgen.benchmarks.toolken_cells import (
 from toolgen.benchmarks.toolken_findings import Finding, Results, difference, findings
 from toolgen.benchmarks.toolken_page import answers, render
 from toolgen.benchmarks.toolken_pictures import pictures
+from toolgen.errors import InputError
 from toolgen.files import write_jsonl
+from toolgen.functions.hub import funcqa
 from toolgen.toolken.measures import Figures
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\u202e"
@@ -175,6 +178,19 @@ def outcome(right: list[int], calls: list[int], triggers: list[int] | None = Non
     figures = Figures(**shares, calls=sum(calls), labels=sum(calls))
     hits = tuple(right) if triggers else ()
     return Outcome(figures, tuple(calls), tuple(right), tuple(triggers or ()), hits, 1.0, 10, 0.1, "0")
+
+
+def test_questions_of_one_hop_are_texts_that_call_once(tmp_path: Path) -> None:
+    record = {"question": "What is two cubed? ", "answer": 8.0, "func": "<power>(2, 3)=8"}
+    write_jsonl(tmp_path / "asked.jsonl", [record])
+    (text,) = one_hop_texts(tmp_path / "asked.jsonl", funcqa().catalog)
+    assert text.text == "Q: What is two cubed?\nA: The answer is 8.0."
+    (call,) = text.calls
+    assert (call.tool, text.text[call.start : call.end]) == ("<power>", "8.0")
+    for broken in ({**record, "func": "<pow>(2, 3)"}, {**record, "answer": None}, {"func": record["func"]}):
+        write_jsonl(tmp_path / "asked.jsonl", [broken])
+        with pytest.raises(InputError, match=r"asked.jsonl.*1.*'func', a call of one of <"):
+            one_hop_texts(tmp_path / "asked.jsonl", funcqa().catalog)
 
 
 def test_values_of_texts_stand_for_quotients_of_sums() -> None:
