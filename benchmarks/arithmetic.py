@@ -5,21 +5,30 @@ The decoder (some 6 million parameters) reads solved problems with operands of o
 same problems as demonstrations of calls, since a base that has never seen brackets behind a name cannot fill them in.
 It learns to set up what a problem asks for, and to copy numbers; to multiply eight digits it does not learn. The larger
 the operands, the more a tool is worth (ToolkenGPT's GSM8K-XL, arXiv 2305.11554, section 4.1).
+
+Only solutions are learned: what a question's numbers are cannot be known, and where no demonstration went before, a
+result stands behind "=" and no name. Otherwise the decoder would write names where it has no tools.
+
+Legend: ``N`` windows, ``T`` tokens of a window.
 """
 
+import itertools
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from toolgen.base import without_bars
-from toolgen.benchmarks.decoder import Shape, fit_decoder, pack, start_decoder
+from toolgen.benchmarks.decoder import Shape, fit_decoder, start_decoder
 from toolgen.toolken.evaluation import Problem
 from toolgen.toolken.form import BETWEEN, demonstrate
 from toolgen.toolken.texts import AnnotatedText, Span
+from toolgen.training import IGNORED
 
 SIGNS = {"<add>": "+", "<subtract>": "-", "<multiply>": "*", "<divide>": "/"}
 """The tools, and how a solution writes what they do."""
@@ -28,6 +37,8 @@ MOST_DIGITS = 8
 
 SHAPE = Shape(entries=600, width=256, layers=8, heads=8, inner=704, context=256)
 STEPS = 3000
+
+_ENCODED_TOGETHER = 256
 
 _COMPUTE: dict[str, Callable[[int, int], int]] = {
     "<add>": lambda a, b: a + b,
@@ -93,7 +104,7 @@ def word_problem(draw: random.Random, digits: int, hops: int, name: str) -> Word
 
     Args:
         draw: Source of chance.
-        digits: Of the operands; divisors and what a second hop multiplies by have half as many.
+        digits: Of the operands; divisors and multipliers have half as many, those of a second hop one.
         hops: 1 or 2.
         name: Its id.
     """
@@ -144,10 +155,9 @@ def train_arithmetic_decoder(
         seed: Of texts, weights and order.
     """
     tokenizer = arithmetic_tokenizer(shape.entries, seed)
-    room = steps * batch_size
-    documents = _documents(room * shape.context // 60, seed)
-    windows_NT = pack(tokenizer, documents, shape.context, most=room)
-    model = fit_decoder(start_decoder(shape, tokenizer, seed), windows_NT, steps, batch_size, 1e-3, "auto", seed)
+    windows_NT, labels_NT = _windows(tokenizer, _documents(seed), shape.context, steps * batch_size)
+    model = start_decoder(shape, tokenizer, seed)
+    model = fit_decoder(model, windows_NT, steps, batch_size, 1e-3, "auto", seed, labels_NT)
     with without_bars():
         model.save_pretrained(output)
     tokenizer.save_pretrained(output)
@@ -170,36 +180,80 @@ def arithmetic_tokenizer(entries: int, seed: int = 0) -> PreTrainedTokenizerBase
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    backend.train_from_iterator(_documents(2000, seed), trainer)
+    backend.train_from_iterator((document.text for document in itertools.islice(_documents(seed), 2000)), trainer)
     begin_id = backend.token_to_id("<s>")
     backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", begin_id)])
     return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>")
 
 
-def _documents(count: int, seed: int) -> list[str]:
-    """Solved problems, and every third time demonstrations of one tool's calls."""
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """What the decoder reads; ``given`` are the beginnings and ends of what it does not learn, in characters."""
+
+    text: str
+    given: tuple[tuple[int, int], ...]
+
+
+def _documents(seed: int) -> Iterator[_Document]:
+    """Solved problems without end, and every third time demonstrations of one tool's calls."""
     draw = random.Random(f"documents {seed}")
-    found = []
-    for number in range(count):
+    for number in itertools.count():
         if number % 3:
-            found.append(_drawn(draw, number).text.text)
+            problem = _drawn(draw)
+            yield _Document(problem.text.text, ((0, len(problem.prompt)),))
         else:
-            found.append(_demonstrations(draw, number))
-    return found
+            yield _demonstrations(draw)
 
 
-def _drawn(draw: random.Random, number: int) -> WordProblem:
-    return word_problem(draw, draw.randint(1, MOST_DIGITS), draw.randint(1, 2), str(number))
+def _drawn(draw: random.Random) -> WordProblem:
+    return word_problem(draw, draw.randint(1, MOST_DIGITS), draw.randint(1, 2), "")
 
 
-def _demonstrations(draw: random.Random, number: int) -> str:
+def _demonstrations(draw: random.Random) -> _Document:
     tool = draw.choice(list(SIGNS))
-    shown: list[str] = []
+    text, given = "", []
     most = draw.randint(2, 5)
-    while len(shown) < most:
-        text = _drawn(draw, number).text
-        shown += [demonstrate(text, span) for span in text.calls if span.tool == tool][:1]
-    return BETWEEN.join(shown)
+    shown = 0
+    while shown < most:
+        problem = _drawn(draw)
+        span = next((span for span in problem.text.calls if span.tool == tool), None)
+        if span is None:
+            continue
+        begun = len(text)
+        text += (BETWEEN if shown else "") + demonstrate(problem.text, span)
+        given.append((begun, begun + (len(BETWEEN) if shown else 0) + len(problem.prompt)))
+        if not shown:
+            # Before the first name nothing says that there are any.
+            name = text.rindex(f" {tool}(")
+            given.append((name, name + len(tool) + 2))
+        shown += 1
+    return _Document(text, tuple(given))
+
+
+def _windows(
+    tokenizer: PreTrainedTokenizerBase, documents: Iterator[_Document], context: int, count: int
+) -> tuple[Tensor, Tensor]:
+    """Token ids and labels ``[N, T]``: whole documents one after the other, as many as a window holds."""
+    ids_NT = torch.full((count, context), tokenizer.eos_token_id)
+    labels_NT = torch.full((count, context), IGNORED)
+    ids_NT[:, 0] = tokenizer.bos_token_id
+    row, filled = 0, 1
+    while True:
+        some = list(itertools.islice(documents, _ENCODED_TOGETHER))
+        encoded = tokenizer([one.text for one in some], add_special_tokens=False, return_offsets_mapping=True)
+        for document, ids, places in zip(some, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            if len(ids) + 2 > context:
+                continue
+            if filled + len(ids) + 1 > context:
+                row, filled = row + 1, 1
+                if row == count:
+                    return ids_NT, labels_NT
+            learned = [not any(start <= place < end for start, end in document.given) for place, _ in places]
+            labels = [token_id if known else IGNORED for token_id, known in zip(ids, learned, strict=True)]
+            behind = filled + len(ids)
+            ids_NT[row, filled:behind] = torch.tensor(ids)
+            labels_NT[row, filled : behind + 1] = torch.tensor([*labels, tokenizer.eos_token_id])
+            filled = behind + 1
 
 
 def _operands(draw: random.Random, tool: str, digits: int) -> tuple[int, int]:
@@ -209,7 +263,7 @@ def _operands(draw: random.Random, tool: str, digits: int) -> tuple[int, int]:
     if tool == "<divide>":
         divisor = max(2, _number(draw, (digits + 1) // 2))
         return max(1, a // divisor) * divisor, divisor
-    return a, b
+    return (a, _number(draw, (digits + 1) // 2)) if tool == "<multiply>" else (a, b)
 
 
 def _further(draw: random.Random, result: int, digits: int) -> tuple[str, int]:
@@ -222,7 +276,7 @@ def _further(draw: random.Random, result: int, digits: int) -> tuple[str, int]:
     if tool == "<divide>":
         divisors = [c for c in range(2, 10) if result and result % c == 0]
         return (tool, draw.choice(divisors)) if divisors else ("<multiply>", draw.randint(2, 9))
-    return (tool, _number(draw, digits)) if tool == "<add>" else (tool, max(2, _number(draw, (digits + 1) // 2)))
+    return (tool, _number(draw, digits)) if tool == "<add>" else (tool, draw.randint(2, 9))
 
 
 def _number(draw: random.Random, digits: int) -> int:
