@@ -183,7 +183,8 @@ def load_sets(plan: Plan, data: Path, base: Base, model: str) -> dict[str, TextS
             material = replace(material, train=_thinned(material.train, MOST_TRAINING))
         material = replace(material, validation=_thinned(material.validation, MOST_VALIDATION))
         with progress_bar(f"Reading {name}") as progress:
-            prepared = prepare(base, material, config, checksum, progress)
+            longest = config.data.max_tokens
+            prepared = prepare(base, material, checksum, words=config.words, max_tokens=longest, progress=progress)
         everything = tuple(range(len(material.catalog)))
         found[name] = TextSet(name, material.catalog, prepared, config.words, everything)
     return found

@@ -1,5 +1,6 @@
 """Tool rows from texts to answers: configuration, training, the folder of rows, arguments, answers, commands."""
 
+import dataclasses
 import json
 import os
 import random
@@ -34,11 +35,13 @@ from toolgen.functions.hub import HUBS, gsm8k
 from toolgen.priors import Prior
 from toolgen.queries import Query
 from toolgen.tokenizer import continuation_ids, decode, encode_text
-from toolgen.toolken.config import TextsConfig, ToolkenConfig, asked, few_a_tool, load_material
+from toolgen.toolken.config import Material, TextsConfig, ToolkenConfig, asked, few_a_tool, load_material
 from toolgen.toolken.evaluation import Problem, Solver, is_right, read_problems
+from toolgen.toolken.extension import with_tools
 from toolgen.toolken.fitting import FitConfig
 from toolgen.toolken.form import ReplaceForm, blank_words, demonstrate, demonstrations, without_blank
 from toolgen.toolken.linearize import opening_id
+from toolgen.toolken.measures import decide, figures
 from toolgen.toolken.states import weights_checksum
 from toolgen.toolken.texts import AnnotatedText, Span, write_texts
 from toolgen.toolken.toolkens import CARD, Toolkens, start_rows
@@ -116,14 +119,32 @@ def test_a_new_tool_is_one_row(tiny_base: Path, trained: Path) -> None:
     base = load_base(str(tiny_base))
     rows = Toolkens.load(trained)
     with pytest.raises(InputError, match="started at random"):
-        rows.with_tools([Tool("new", "count things")], base)
-    named = Toolkens(rows.catalog, rows.rows_SD, rows.base, rows.base_checksum, 1.5, Prior(kind="name", scale="small"))
-    grown = named.with_tools([Tool("new", "count things")], base)
-    assert grown.catalog.ids == (*rows.catalog.ids, "new") and grown.bias == 1.5
+        with_tools(rows, [Tool("new", "count things")], base)
+    named = dataclasses.replace(rows, prior=Prior(kind="name", scale="small"))
+    grown = with_tools(named, [Tool("new", "count things")], base)
+    assert grown.catalog.ids == (*rows.catalog.ids, "new") and grown.bias == rows.bias
     assert torch.equal(grown.rows_SD[:-1], rows.rows_SD)
     assert grown.rows_SD[-1].norm() == pytest.approx(rows.rows_SD.shape[1] ** -0.5, abs=1e-5)
     with pytest.raises(InputError, match="has a row already"):
-        grown.with_tools([Tool("new", "again")], base)
+        with_tools(grown, [Tool("new", "again")], base)
+
+
+def test_a_new_row_learns_from_texts_and_the_others_stand_still(tiny_base: Path, trained: Path) -> None:
+    base, rows = load_base(str(tiny_base)), Toolkens.load(trained)
+    shown = []
+    for number in range(30):
+        before = f"Q: what is the rest of {number}?\nA: {number} % 7 = "
+        span = Span(len(before), len(before) + 1, "<modulo>", (str(number), "7"), str(number % 7))
+        shown.append(AnnotatedText(f"m{number}", f"{before}{number % 7}.", (span,)))
+    modulo = Tool("<modulo>", "modulo", "The rest of a division.")
+    grown = with_tools(rows, [modulo], base, shown[:20])
+    assert torch.equal(grown.rows_SD[:-1], rows.rows_SD)
+    assert len(grown.demonstrations["<modulo>"]) == 4 and grown.demonstrations["<add>"]
+    material = Material(grown.catalog, None, (*shown[:20], *texts()), (), tuple(shown[20:]))
+    prepared = prepare(base, material, rows.base_checksum)
+    assert figures(decide(prepared.states, prepared.test, grown.rows_SD), 0.0).tool_accuracy == 1.0
+    with pytest.raises(InputError, match="No text calls the new tool '<power>'"):
+        with_tools(rows, [modulo, Tool("<power>", "power")], base, shown)
 
 
 def test_texts_are_divided_by_their_words(config: ToolkenConfig, tmp_path: Path) -> None:
@@ -358,6 +379,11 @@ def test_the_command_line_does_it_all(config: ToolkenConfig, tmp_path: Path, tin
     ToolCatalog([Tool("<modulo>", "modulo", "The rest of a division.")]).to_jsonl(tmp_path / "new.jsonl")
     more = _run(["add", str(final), "--tools", str(tmp_path / "new.jsonl"), "--out", str(tmp_path / "more")])
     assert more.exit_code == 0 and len(Toolkens.load(tmp_path / "more").catalog) == 5
+    write_texts(tmp_path / "calls.jsonl", [AnnotatedText("m", "7 % 4 = 3.", (Span(8, 9, "<modulo>", ("7", "4")),))])
+    told = ["--tools", str(tmp_path / "new.jsonl"), "--texts", str(tmp_path / "calls.jsonl")]
+    learned = _run(["add", str(final), *told, "--out", str(tmp_path / "learned")])
+    assert learned.exit_code == 0, learned.output
+    assert Toolkens.load(tmp_path / "learned").demonstrations["<modulo>"] == ["7 % 4 = <modulo>(7, 4)"]
     wrote = _run(["run", str(tmp_path / "more"), "--prompt", "what is 1 + 2?", "--most-tokens", "5"])
     assert wrote.exit_code == 0 and wrote.stdout.strip(), wrote.output
     problems = tmp_path / "problems.jsonl"
@@ -365,11 +391,11 @@ def test_the_command_line_does_it_all(config: ToolkenConfig, tmp_path: Path, tin
     told = ["--problems", str(problems), "--texts", str(tmp_path / "texts.jsonl"), "--most-tokens", "5"]
     measured = _run(["eval", str(final), *told, "--out", str(tmp_path / "eval.json")])
     assert measured.exit_code == 0, measured.output
-    figures = read_json(tmp_path / "eval.json")
+    found = read_json(tmp_path / "eval.json")
     report = read_json(config.output / "report.json")
-    assert figures["arguments"]["calls"] == report["texts"]["test"], "texts that rows have seen are left out"
-    assert figures["with tools"]["problems"] == figures["without tools"]["problems"] == 1
-    assert figures["without tools"]["calls"] == 0
+    assert found["arguments"]["calls"] == report["texts"]["test"], "texts that rows have seen are left out"
+    assert found["with tools"]["problems"] == found["without tools"]["problems"] == 1
+    assert found["without tools"]["calls"] == 0
     nothing = _run(["eval", str(final)])
     assert isinstance(nothing.exception, InputError) and "Nothing to measure" in str(nothing.exception)
 
@@ -420,7 +446,7 @@ def _saved(folder: Path, kind: str) -> Path:
 def _writing_meets_the_states_of_training(config: ToolkenConfig, rows: Toolkens) -> None:
     """A text that is written on token by token comes to a call in the state that its row learned from."""
     base, material = rows.load_base(), load_material(config.data)
-    prepared = prepare(base, material, config, rows.base_checksum)
+    prepared = prepare(base, material, rows.base_checksum)
     opening, states = opening_id(base.tokenizer), prepared.states
     begun = [] if opening is None else [opening]
     for number, text in zip(prepared.test, material.test, strict=True):

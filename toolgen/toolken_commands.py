@@ -43,18 +43,30 @@ def add(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of rows: OUTPUT/final.")],
     tools: Annotated[Path, typer.Option(help="Tools to add: .jsonl or .jsonl.gz.")],
     output: Annotated[Path, typer.Option("--out", help="Folder to write.")],
+    texts: Annotated[
+        Path | None, typer.Option(help="Texts that call them, for their rows to learn from: .jsonl or .jsonl.gz.")
+    ] = None,
 ) -> None:
-    """Give more tools a row each, made by the prior that the others started from. No training.
+    """Give more tools a row each, in seconds; the rows that are there stay as they are.
 
-    Example: toolgen toolken add runs/toolken/metatool/final --tools new.jsonl --out runs/toolken/more
+    A new row stands where the prior that the others started from puts it. With --texts it then learns from these as
+    the others did, and the texts show how the tool is called: one that takes arguments is not called without.
+
+    Example: toolgen toolken add runs/toolken/funcqa/final --tools new.jsonl --texts calls.jsonl --out runs/toolken/more
     """
+    from toolgen.toolken.extension import with_tools
+    from toolgen.toolken.texts import read_texts
     from toolgen.toolken.toolkens import Toolkens
     from toolgen.tools import ToolCatalog
 
     present = Toolkens.load(folder)
     with err.status("Loading the base"):
         base = present.load_base()
-    grown = present.with_tools(list(ToolCatalog.from_jsonl(tools).values()), base)
+    added = list(ToolCatalog.from_jsonl(tools).values())
+    known = ToolCatalog([*present.catalog.values(), *added])
+    shown = read_texts(texts, known) if texts is not None else []
+    with progress_bar("Running the model once") as progress:
+        grown = with_tools(present, added, base, shown, progress)
     grown.save(output)
     err.print(f"{len(grown.catalog):,} tools, {len(present.catalog):,} before; rows written to {output}", markup=False)
 

@@ -63,6 +63,7 @@ def fit_rows(
     config: FitConfig,
     *,
     validation: Sequence[int] = (),
+    still: int = 0,
     progress: Progress | None = None,
 ) -> Fit:
     """Train rows.
@@ -73,10 +74,11 @@ def fit_rows(
         start_SD: Where the rows start, float32; row ``s`` is the label ``states.first_id + s``.
         config: See there.
         validation: Numbers of those to choose the epoch by; without any, the last one's rows are kept.
+        still: The first so many rows stay as they are.
         progress: Told epochs done and all.
     """
-    rows_SD = start_SD.clone().requires_grad_()
-    optimizer = torch.optim.Adam([rows_SD], lr=config.learning_rate)
+    learning_SD = start_SD[still:].clone().requires_grad_()
+    optimizer = torch.optim.Adam([learning_SD], lr=config.learning_rate)
     generator = torch.Generator().manual_seed(config.seed)
     numbers = np.asarray(texts)
     losses: list[float] = []
@@ -89,19 +91,20 @@ def fit_rows(
             places = states.places(numbers[order[first : first + config.batch_size]].tolist())
             if not len(places):
                 continue
-            own = label_losses(states, places, rows_SD)
+            own = label_losses(states, places, torch.cat([start_SD[:still], learning_SD]))
             loss = own.mean()
             if config.regularizer is not None:
-                loss = loss + distance(rows_SD, start_SD, config.regularizer)
+                loss = loss + distance(learning_SD, start_SD[still:], config.regularizer)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             total += float(own.detach().sum())
         losses.append(total / max(1, len(states.places(texts))))
+        rows_SD = torch.cat([start_SD[:still], learning_SD.detach()])
         if len(validation):
-            validated.append(mean_loss(states, validation, rows_SD.detach()))
+            validated.append(mean_loss(states, validation, rows_SD))
         if not len(validation) or config.keep == "last" or validated[-1] < min(validated[:-1]):
-            best_SD, kept = rows_SD.detach().clone(), epoch
+            best_SD, kept = rows_SD, epoch
         if progress is not None:
             progress(epoch, config.epochs)
     return Fit(best_SD, tuple(losses), tuple(validated), kept)

@@ -9,11 +9,10 @@ Legend: ``S`` rows, ``D`` width.
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -24,7 +23,7 @@ from toolgen.files import read_json, write_json
 from toolgen.generative import usable_device
 from toolgen.priors import Prior, prior_rows
 from toolgen.toolken.states import weights_checksum
-from toolgen.tools import Tool, ToolCatalog
+from toolgen.tools import ToolCatalog
 from toolgen.vocabulary import output_weight
 
 FORMAT = 1
@@ -133,28 +132,6 @@ class Toolkens:
                 f"{found[:12]}, wanted {self.base_checksum[:12]}). Restore it, or train the rows again."
             )
         return base
-
-    def with_tools(self, tools: Sequence[Tool], base: Base) -> "Toolkens":
-        """These and more tools, whose rows are made by the prior: seconds, and no training.
-
-        Args:
-            tools: Their ids are new.
-            base: As from ``load_base``.
-
-        Raises:
-            InputError: An id is taken, or the rows were random, which says nothing of a tool.
-        """
-        if taken := [tool.id for tool in tools if tool.id in self.catalog]:
-            raise InputError(f"Tool {taken[0]!r} has a row already. Give tools with other ids.")
-        if self.prior.kind == "random":
-            raise InputError(
-                "These rows started at random, and so would a new tool's, which says nothing of it. Train with a prior "
-                "of kind name, description or hidden, or train again with texts that call the tool."
-            )
-        catalog = ToolCatalog([*self.catalog.values(), *tools])
-        # A prior that takes the tools' mean off knows the new ones by the old.
-        new_SD = start_rows(self.prior, base, catalog if self.prior.center else ToolCatalog(tools))[-len(tools) :]
-        return replace(self, catalog=catalog, rows_SD=torch.cat([self.rows_SD, new_SD]))
 
 
 def load_on(name: str, dtype: Dtype, device: str | None) -> Base:

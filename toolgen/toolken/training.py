@@ -89,7 +89,8 @@ def train_toolkens(config: ToolkenConfig) -> Path:
     settings = config.model_dump(mode="json")
     with tracked(config.tracking, settings, config.output, "toolken") as run:
         with progress_bar("Running the model once") as progress:
-            prepared = prepare(base, material, config, checksum, progress)
+            longest = config.data.max_tokens
+            prepared = prepare(base, material, checksum, words=config.words, max_tokens=longest, progress=progress)
         pass_seconds = time.perf_counter() - started
         trained = []
         for seed in config.seeds:
@@ -119,9 +120,23 @@ def train_toolkens(config: ToolkenConfig) -> Path:
 
 
 def prepare(
-    base: Base, material: Material, config: ToolkenConfig, checksum: str, progress: Progress | None = None
+    base: Base,
+    material: Material,
+    checksum: str,
+    *,
+    words: bool = True,
+    max_tokens: int | None = None,
+    progress: Progress | None = None,
 ) -> PreparedTexts:
     """Linearize all texts and run the model over them, or take what an earlier run left.
+
+    Args:
+        base: The model and its tokenizer.
+        material: Texts and tools.
+        checksum: ``weights_checksum`` of the model.
+        words: Whether words are labels too.
+        max_tokens: Longer texts lose their beginning.
+        progress: Told texts done and all.
 
     Raises:
         InputError: The tokenizer refuses more than ``MOST_REFUSED`` of the texts, or a text is too long.
@@ -134,12 +149,12 @@ def prepare(
         parts[name] = []
         for text in texts:
             try:
-                example = replace(text, base.tokenizer, ids, words=config.words)
+                example = replace(text, base.tokenizer, ids, words=words)
             except BoundaryError as error:
                 refused.append(str(error))
                 continue
             parts[name].append(len(examples))
-            examples.append(_shortened(example, config.data.max_tokens, opening_id(base.tokenizer)))
+            examples.append(_shortened(example, max_tokens, opening_id(base.tokenizer)))
     count = len(refused) + len(examples)
     if len(refused) > MOST_REFUSED * count:
         raise InputError(f"{len(refused)} of {count} texts cannot be used with this tokenizer. The first: {refused[0]}")
