@@ -2,12 +2,15 @@
 result. Knows texts; nothing of rows.
 """
 
+import re
 from pathlib import Path
 
 from toolgen.errors import InputError
 from toolgen.files import read_jsonl
 from toolgen.toolken.texts import AnnotatedText, Span
 from toolgen.tools import ToolCatalog
+
+_NAME = re.compile(r"<\w+>")
 
 
 def one_hop_texts(path: Path, catalog: ToolCatalog) -> list[AnnotatedText]:
@@ -26,14 +29,15 @@ def one_hop_texts(path: Path, catalog: ToolCatalog) -> list[AnnotatedText]:
     found = []
     for number, (record, where) in enumerate(read_jsonl(path), start=1):
         question, answer, call = (record.get(key) for key in ("question", "answer", "func"))
-        tool = call.partition("(")[0].strip() if isinstance(call, str) else ""
-        if not isinstance(question, str) or answer is None or tool not in catalog:
+        # A sign may stand before the call, as in -<log>(0.001)=3.
+        called = _NAME.findall(call) if isinstance(call, str) else []
+        if not isinstance(question, str) or answer is None or len(called) != 1 or called[0] not in catalog:
             raise InputError(
-                f"{where}: a question needs 'question', 'answer' and 'func', a call of one of "
+                f"{where}: a question needs 'question', 'answer' and 'func', one call of one of "
                 f"{', '.join(catalog.ids)}; found {record!r}."
             )
         before = f"Q: {question.strip()}\nA: The answer is "
         result = str(answer)
-        span = Span(len(before), len(before) + len(result), tool, None, result)
+        span = Span(len(before), len(before) + len(result), called[0], None, result)
         found.append(AnnotatedText(f"one-hop-{number}", f"{before}{result}.", (span,)))
     return found

@@ -187,9 +187,11 @@ def test_questions_of_one_hop_are_texts_that_call_once(tmp_path: Path) -> None:
     assert text.text == "Q: What is two cubed?\nA: The answer is 8.0."
     (call,) = text.calls
     assert (call.tool, text.text[call.start : call.end]) == ("<power>", "8.0")
+    write_jsonl(tmp_path / "asked.jsonl", [{"question": "Which pH?", "answer": 3, "func": "-<log>(0.001)=3"}])
+    assert one_hop_texts(tmp_path / "asked.jsonl", funcqa().catalog)[0].calls[0].tool == "<log>"
     for broken in ({**record, "func": "<pow>(2, 3)"}, {**record, "answer": None}, {"func": record["func"]}):
         write_jsonl(tmp_path / "asked.jsonl", [broken])
-        with pytest.raises(InputError, match=r"asked.jsonl.*1.*'func', a call of one of <"):
+        with pytest.raises(InputError, match=r"asked.jsonl.*1.*'func', one call of one of <"):
             one_hop_texts(tmp_path / "asked.jsonl", funcqa().catalog)
 
 
