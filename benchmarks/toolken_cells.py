@@ -30,7 +30,6 @@ from toolgen.version import code_version
 
 EPOCHS = 10
 """As published."""
-BATCH = 8
 
 _FORMAT = 1
 """Raise it when the same cell gives other figures."""
@@ -167,6 +166,7 @@ class TextSet:
         catalog: All tools.
         prepared: The texts; their labels number the chosen tools.
         words: Whether words are labels too.
+        batch: Texts a step of training.
         chosen: Numbers of the tools in the catalogue, one a row.
     """
 
@@ -174,6 +174,7 @@ class TextSet:
     catalog: ToolCatalog
     prepared: PreparedTexts
     words: bool
+    batch: int
     chosen: tuple[int, ...]
 
     @cached_property
@@ -183,7 +184,9 @@ class TextSet:
         # The sums tell models and texts apart, and are small beside the states.
         told = [hashlib.sha256(column.tobytes()).hexdigest() for column in (states.sums_n, states.labels_n)]
         parts = [self.prepared.train, self.prepared.validation, self.prepared.test]
-        return fingerprint([_FORMAT, EPOCHS, BATCH, told, self.catalog.fingerprint, self.chosen, self.words, parts])
+        return fingerprint(
+            [_FORMAT, EPOCHS, self.batch, told, self.catalog.fingerprint, self.chosen, self.words, parts]
+        )
 
     @property
     def measures(self) -> tuple[Measure, ...]:
@@ -265,7 +268,7 @@ def run_cell(cell: Cell, texts: TextSet, starts: Starts) -> Outcome:
     if method.start is not None:
         assert cell.rate is not None, "rows are trained at some rate"
         config = FitConfig(
-            epochs=EPOCHS, batch_size=BATCH, learning_rate=cell.rate, regularizer=method.pull, seed=cell.seed
+            epochs=EPOCHS, batch_size=texts.batch, learning_rate=cell.rate, regularizer=method.pull, seed=cell.seed
         )
         start_SD = starts.rows(texts, method.start, cell.seed)
         fit = fit_rows(prepared.states, known, start_SD, config, validation=prepared.validation)

@@ -24,7 +24,6 @@ import typer
 from toolgen.base import Base, load_base
 from toolgen.benchmarks.funcqa import one_hop_texts
 from toolgen.benchmarks.toolken_cells import (
-    BATCH,
     EPOCHS,
     NEIGHBOUR,
     Cell,
@@ -52,7 +51,7 @@ from toolgen.toolken.states import weights_checksum
 from toolgen.toolken.texts import AnnotatedText
 from toolgen.toolken.training import prepare
 
-RATES = (1e-3, 1e-2, 3e-2)
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 """Of learning; each method takes the one with the lower loss on validation."""
 RATE_EXAMPLES = 10
 """Examples a tool with which the rate is chosen, for all numbers of examples."""
@@ -186,7 +185,7 @@ def load_sets(plan: Plan, data: Path, base: Base, model: str) -> dict[str, TextS
             longest = config.data.max_tokens
             prepared = prepare(base, material, checksum, words=config.words, max_tokens=longest, progress=progress)
         everything = tuple(range(len(material.catalog)))
-        found[name] = TextSet(name, material.catalog, prepared, config.words, everything)
+        found[name] = TextSet(name, material.catalog, prepared, config.words, config.fit.batch_size, everything)
     return found
 
 
@@ -318,10 +317,11 @@ def run_study(plan: Plan, data: Path, output: Path, model: str, command: str) ->
         for name, one in sets.items()
     }
     rates_told = ", ".join(f"{rate:g}" for rate in RATES)
+    batches = ", ".join(f"{TITLES[name]} {one.batch}" for name, one in sets.items())
     origin = {
         "command": command,
         "base model": model,
-        "training": f"{EPOCHS} epochs, {BATCH} texts a step; the epoch with the lowest validation loss is kept",
+        "training": f"{EPOCHS} epochs; texts a step: {batches}; the epoch with the lowest validation loss is kept",
         "learning rates": f"{rates_told}, the one with the lower validation loss under seed {plan.seeds[0]}: at "
         f"{RATE_EXAMPLES} examples of all tools for few examples and fewer tools, at all examples for these",
         "at most": f"{MOST_VALIDATION} validation texts; {MOST_TRAINING:,} training texts where words are labels too",
