@@ -88,10 +88,14 @@ class Stream:
         return int(token_1), float(highest_1)
 
     @torch.inference_mode()
+    def word_logits(self, words: int) -> Tensor:
+        """Logits ``[V]`` float32 of the first ``words`` words, as the next ones."""
+        return self._head.logits(self.state_D[None], slice(0, words))[0]
+
+    @torch.inference_mode()
     def probability(self, words_V: Tensor) -> float:
         """Probability, among all words, that the next one is among those that ``words_V`` is true for."""
-        logits_V = self._head.logits(self.state_D[None], slice(0, len(words_V)))[0]
-        return float(logits_V.softmax(-1)[words_V].sum())
+        return float(self.word_logits(len(words_V)).softmax(-1)[words_V].sum())
 
     def fork(self) -> "Stream":
         """A stream that has read the same and goes its own way."""

@@ -1,0 +1,166 @@
+"""Arguments under a schema: valid whatever the model would rather write, bounded, and without a tool row."""
+
+from functools import cache
+from typing import Any
+
+import jsonschema
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tokenizer_zoo import ZOO
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+
+from toolgen.agent.arguments import LONGEST_STRING, MOST_ITEMS, ArgumentWriter, bounded
+from toolgen.agent.stream import Stream
+from toolgen.errors import InputError
+from toolgen.sources.botocore import import_catalog
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "Bucket": {"type": "string", "maxLength": 12},
+        "Count": {"type": "integer", "minimum": 0, "maximum": 999},
+        "Mode": {"enum": ["fast", "slow"]},
+        "Tags": {"type": "array", "maxItems": 2, "items": {"type": "string", "maxLength": 4}},
+    },
+    "required": ["Bucket", "Count"],
+}
+ROWS = 3
+"""Rows behind the words."""
+
+
+@cache
+def model(kind: str, seed: int = 0, context: int = 4096) -> PreTrainedModel:
+    """A random model for a tokenizer of the zoo, with a few tool rows behind its words."""
+    torch.manual_seed(seed)
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 48}
+    words = len(ZOO[kind]()) + ROWS
+    return LlamaForCausalLM(
+        LlamaConfig(vocab_size=words, initializer_range=0.3, max_position_embeddings=context, **shape)
+    ).eval()
+
+
+def writer(kind: str = "gpt2", **keys: Any) -> ArgumentWriter:
+    tokenizer = ZOO[kind]()
+    return ArgumentWriter(tokenizer, len(tokenizer), **keys)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "llama3", "qwen2", "llama2", "gemma"])
+def test_what_a_random_model_writes_meets_the_schema(kind: str) -> None:
+    one = writer(kind)
+    for seed in range(5):
+        stream = Stream(model(kind, seed), [5, 6, 7])
+        before = list(stream.ids)
+        written = one.write(stream, SCHEMA)
+        assert written.fault == "" and stream.ids == before
+        jsonschema.validate(written.arguments, SCHEMA)
+        assert set(written.arguments or ()) <= set(SCHEMA["properties"])  # type: ignore[arg-type]
+        assert ZOO[kind]().decode(list(written.ids)).strip() == written.text.strip()
+
+
+def test_a_tool_row_is_never_an_argument() -> None:
+    kind = "llama3"
+    loud = model(kind, 1)
+    with torch.no_grad():
+        loud.get_output_embeddings().weight[-ROWS:] *= 1e4
+    words = len(ZOO[kind]())
+    for start in range(4, 9):
+        written = writer(kind).write(Stream(loud, [start]), SCHEMA)
+        assert written.arguments is not None and max(written.ids) < words
+
+
+_leaves = st.sampled_from(
+    [
+        {"type": "string", "maxLength": 6},
+        {"type": "integer", "minimum": -9, "maximum": 9},
+        {"type": "number", "minimum": 0, "maximum": 5},
+        {"type": "boolean"},
+        {"enum": ["a", "b", 3, None]},
+    ]
+)
+_schemas = st.recursive(
+    _leaves,
+    lambda inner: st.one_of(
+        inner.map(lambda one: {"type": "array", "items": one, "maxItems": 2}),
+        st.dictionaries(st.text("abcÄ_", min_size=1, max_size=3), inner, max_size=3).flatmap(
+            lambda named: (
+                st.lists(st.sampled_from(sorted(named)), unique=True).map(
+                    lambda required: {"type": "object", "properties": named, "required": required}
+                )
+                if named
+                else st.just({"type": "object", "properties": {}})
+            )
+        ),
+    ),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(inner=_schemas, seed=st.integers(0, 3))
+def test_any_schema_is_met(inner: dict[str, Any], seed: int) -> None:
+    schema = {"type": "object", "properties": {"it": inner}, "required": ["it"]}
+    written = writer().write(Stream(model("gpt2", seed), [1, 2]), schema)
+    assert written.arguments is not None, written.fault
+    jsonschema.validate(written.arguments, schema)
+
+
+def test_operations_of_aws_are_called_as_they_are_declared() -> None:
+    catalog = import_catalog(["dynamodb", "s3", "sqs"])
+    one, ended = writer(most_tokens=300), 0
+    chosen = list(catalog.values())[::12]
+    for number, tool in enumerate(chosen):
+        written = one.write(Stream(model("gpt2", number % 3), [3]), tool.parameters)
+        if written.arguments is None:
+            assert "did not end within 300 tokens" in written.fault, (tool.id, written.fault)
+            continue
+        ended += 1
+        jsonschema.validate(written.arguments, tool.parameters or {})
+        assert set(written.arguments) <= set((tool.parameters or {}).get("properties", {}))
+    assert len(chosen) > 10 and ended > len(chosen) / 3
+
+
+def test_a_tool_without_parameters_is_called_with_an_empty_object() -> None:
+    for schema in (None, {}, {"type": "object", "properties": {}}):
+        assert writer().write(Stream(model("gpt2"), [1]), schema).arguments == {}
+
+
+def test_every_schema_comes_to_an_end() -> None:
+    found = bounded(
+        {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "type": {"type": ["string", "null"]},
+                "kept": {"type": "string", "maxLength": 3},
+                "code": {"type": "string", "pattern": "^[a-z]$"},
+                "all": {
+                    "type": "array",
+                    "items": {"anyOf": [{"type": "string"}, {"type": "object", "properties": {}}]},
+                },
+                "free": {"type": "object", "additionalProperties": {"type": "string"}},
+            },
+        }
+    )
+    inner = found["properties"]
+    assert found["additionalProperties"] is False
+    assert inner["name"]["maxLength"] == inner["type"]["maxLength"] == LONGEST_STRING
+    assert inner["kept"]["maxLength"] == 3 and "maxLength" not in inner["code"]
+    assert inner["all"]["maxItems"] == MOST_ITEMS
+    assert inner["all"]["items"]["anyOf"][0]["maxLength"] == LONGEST_STRING
+    assert inner["free"]["additionalProperties"]["maxLength"] == LONGEST_STRING
+
+
+def test_what_cannot_end_is_told_and_not_called() -> None:
+    short = writer(most_tokens=3).write(Stream(model("gpt2"), [1]), SCHEMA)
+    assert short.arguments is None and "within 3 tokens" in short.fault and len(short.ids) == 3
+    full = writer().write(Stream(model("gpt2", context=6), [1, 2, 3]), SCHEMA)
+    assert full.arguments is None and "context holds 6" in full.fault
+    broken = writer().write(Stream(model("gpt2"), [1]), {"type": "object", "properties": {"a": {"type": "strin"}}})
+    assert broken.arguments is None and "schema cannot be followed" in broken.fault
+
+
+def test_a_tokenizer_that_cannot_write_everything_is_refused() -> None:
+    with pytest.raises(InputError, match=r"BertTokenizer cannot write arguments.*byte-level BPE"):
+        writer("minilm")

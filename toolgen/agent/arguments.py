@@ -1,0 +1,145 @@
+"""Arguments that meet a tool's JSON Schema by construction: at every token only those are allowed that can still lead
+to a valid object. Knows schemas, tokenizers and streams; not what a tool does, and no environment.
+
+The grammar of a schema is llguidance's. Tool rows are never allowed: they lie behind the words.
+
+Legend: ``V`` words of the base.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import llguidance
+import llguidance.hf
+import llguidance.torch
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from toolgen.agent.machine import Written
+from toolgen.agent.stream import ContextError, Stream
+from toolgen.errors import InputError
+from toolgen.tokenizer import decode
+
+LONGEST_STRING = 512
+"""Characters of a string whose schema names no end: a model that repeats itself must come to one."""
+MOST_ITEMS = 32
+"""Of an array, likewise."""
+
+_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""As ``json.dumps`` writes, which is what training renders."""
+
+_MOST_KEPT = 256
+"""Grammars that stay in memory."""
+
+
+class ArgumentWriter:
+    """Has a model write arguments under a schema."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, words: int, most_tokens: int = 512) -> None:
+        """
+        Args:
+            tokenizer: A fast one that can write any text: byte-level BPE, or one that falls back to bytes.
+            words: V; what lies behind is never written.
+            most_tokens: Of the arguments of one call.
+
+        Raises:
+            InputError: The tokenizer cannot write any text, so that no grammar can be followed.
+        """
+        self._tokenizer = tokenizer
+        self._words = words
+        self._most_tokens = most_tokens
+        self._lexicon = _lexicon(tokenizer)
+        self._grammars: dict[str, str] = {}
+        self._mask = llguidance.torch.allocate_token_bitmask(1, self._lexicon.vocab_size)
+
+    def write(self, stream: Stream, schema: Mapping[str, Any] | None) -> Written:
+        """Write an object at the end of a stream, which stays as it is.
+
+        Args:
+            stream: The text so far.
+            schema: JSON Schema of the object; None: an object without properties.
+
+        Returns:
+            The object, or what kept it from its end: the context, the number of tokens, or a schema that no object
+            meets or that llguidance cannot follow.
+        """
+        matcher = llguidance.LLMatcher(self._lexicon, self._grammar(schema))
+        if matcher.is_error():
+            return Written("", None, f"The tool's schema cannot be followed: {matcher.get_error()}")
+        aside, ids = stream.fork(), list[int]()
+        while not matcher.is_stopped():
+            if len(ids) == self._most_tokens:
+                return self._unfinished(ids, f"The arguments did not end within {self._most_tokens} tokens.")
+            token_id = self._best(aside, matcher)
+            if token_id is None or not matcher.consume_token(token_id):
+                return self._unfinished(ids, f"No token goes on from here: {matcher.get_error() or 'a dead end'}.")
+            ids.append(token_id)
+            if matcher.is_stopped():
+                break
+            try:
+                aside.extend([token_id])
+            except ContextError as error:
+                return self._unfinished(ids, str(error))
+        text = decode(self._tokenizer, ids)
+        return Written(text, json.loads(text), ids=tuple(ids))
+
+    def _best(self, stream: Stream, matcher: llguidance.LLMatcher) -> int | None:
+        llguidance.torch.fill_next_token_bitmask(matcher, self._mask)
+        logits_V = stream.word_logits(self._words).cpu()
+        llguidance.torch.apply_token_bitmask_inplace(logits_V[None], self._mask[:, : -(-self._words // 32)])
+        best = int(logits_V.argmax())
+        return best if logits_V[best] > -torch.inf else None
+
+    def _unfinished(self, ids: list[int], fault: str) -> Written:
+        return Written(decode(self._tokenizer, ids), None, fault, tuple(ids))
+
+    def _grammar(self, schema: Mapping[str, Any] | None) -> str:
+        key = json.dumps(schema, sort_keys=False)
+        if key not in self._grammars:
+            if len(self._grammars) >= _MOST_KEPT:
+                self._grammars.pop(next(iter(self._grammars)))
+            closed = bounded(schema or {"type": "object", "properties": {}})
+            self._grammars[key] = llguidance.LLMatcher.grammar_from_json_schema(closed, defaults=_STYLE)
+        return self._grammars[key]
+
+
+def bounded(schema: Any) -> Any:
+    """A schema under which every object ends, and has no property that is not named.
+
+    Where a schema names no end, strings end after ``LONGEST_STRING`` characters and arrays after ``MOST_ITEMS`` items;
+    an object with named properties has no others.
+    """
+    if isinstance(schema, list):
+        return [bounded(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    found = {key: _within(key, value) for key, value in schema.items()}
+    kinds = found.get("type")
+    kinds = kinds if isinstance(kinds, list) else [kinds]
+    if "string" in kinds and not found.keys() & {"enum", "const", "maxLength", "format", "pattern"}:
+        found["maxLength"] = max(LONGEST_STRING, found.get("minLength", 0))
+    if "array" in kinds and "maxItems" not in found:
+        found["maxItems"] = max(MOST_ITEMS, found.get("minItems", 0))
+    if "properties" in found:
+        found.setdefault("additionalProperties", False)
+    return found
+
+
+def _within(key: str, value: Any) -> Any:
+    """What stands under a key, bounded where it is a schema or holds some."""
+    if key in ("properties", "$defs", "definitions", "patternProperties") and isinstance(value, Mapping):
+        return {name: bounded(one) for name, one in value.items()}
+    if key in ("items", "prefixItems", "anyOf", "oneOf", "allOf", "additionalProperties", "not"):
+        return bounded(value)
+    return value
+
+
+def _lexicon(tokenizer: PreTrainedTokenizerBase) -> llguidance.LLTokenizer:
+    try:
+        return llguidance.hf.from_tokenizer(tokenizer)
+    except Exception as error:  # llguidance raises what its parser of tokenizers raises
+        raise InputError(
+            f"{type(tokenizer).__name__} cannot write arguments under a schema: {error}. Choose a base with byte-level "
+            "BPE, or with a SentencePiece tokenizer that falls back to bytes."
+        ) from error
