@@ -34,7 +34,11 @@ _MOST_KEPT = 256
 
 
 class ArgumentWriter:
-    """Has a model write arguments under a schema."""
+    """Has a model write arguments under a schema.
+
+    Attributes:
+        words: V; what lies behind is never written.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, words: int, most_tokens: int = 512) -> None:
         """
@@ -47,7 +51,7 @@ class ArgumentWriter:
             InputError: The tokenizer cannot write any text, so that no grammar can be followed.
         """
         self._tokenizer = tokenizer
-        self._words = words
+        self.words = words
         self._most_tokens = most_tokens
         self._lexicon = _lexicon(tokenizer)
         self._grammars: dict[str, str] = {}
@@ -86,8 +90,8 @@ class ArgumentWriter:
 
     def _best(self, stream: Stream, matcher: llguidance.LLMatcher) -> int | None:
         llguidance.torch.fill_next_token_bitmask(matcher, self._mask)
-        logits_V = stream.word_logits(self._words).cpu()
-        llguidance.torch.apply_token_bitmask_inplace(logits_V[None], self._mask[:, : -(-self._words // 32)])
+        logits_V = stream.word_logits(self.words).cpu().clone()
+        llguidance.torch.apply_token_bitmask_inplace(logits_V[None], self._mask[:, : -(-self.words // 32)])
         best = int(logits_V.argmax())
         return best if logits_V[best] > -torch.inf else None
 

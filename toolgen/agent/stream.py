@@ -90,7 +90,12 @@ class Stream:
     @torch.inference_mode()
     def word_logits(self, words: int) -> Tensor:
         """Logits ``[V]`` float32 of the first ``words`` words, as the next ones."""
-        return self._head.logits(self.state_D[None], slice(0, words))[0]
+        return self.logits_of(slice(0, words))
+
+    @torch.inference_mode()
+    def logits_of(self, tokens: Tensor | slice) -> Tensor:
+        """Logits ``[A]`` float32 of some tokens, as the next ones."""
+        return self._head.logits(self.state_D[None], tokens)[0]
 
     @torch.inference_mode()
     def probability(self, words_V: Tensor) -> float:

@@ -21,7 +21,7 @@ from toolgen.agent.trajectory import Step, Trajectory
 from toolgen.codebook import TokenCodes
 from toolgen.errors import InputError
 from toolgen.prompts import PromptStyle
-from toolgen.tokenizer import encode_text, end_token_id, special_ids
+from toolgen.tokenizer import continuation_ids, encode_text, end_token_id, special_ids
 from toolgen.tools import Tool, ToolCatalog
 
 FINISH = Tool(
@@ -132,6 +132,22 @@ class TurnRenderer:
         """From the end of the arguments to where the next thought begins."""
         return self._asks(self._said(cut(content)))
 
+    def code(self, tool: str) -> tuple[int, ...]:
+        """A tool's code, its end included.
+
+        Raises:
+            KeyError: The tool is not in the catalogue.
+        """
+        return self._codes[tool]
+
+    def parameters(self, tool: str) -> Mapping[str, Any] | None:
+        """The JSON Schema of a tool's arguments.
+
+        Raises:
+            KeyError: The tool is not in the catalogue.
+        """
+        return self._catalog[tool].parameters
+
     # ---- what training learns
 
     def render(self, trajectory: Trajectory) -> list[Piece]:
@@ -162,7 +178,9 @@ class TurnRenderer:
         if asks:
             yield Piece(asks[closed:], False)
         written = json.dumps(ordered(step.arguments, self._catalog[step.tool].parameters), ensure_ascii=False)
-        yield Piece((*self._said(written), *self.frames.close), True)
+        # A grammar has the bracket come first; some tokenizers put a blank before whatever they encode.
+        ids = continuation_ids(self._tokenizer, self.frames.answered, written)
+        yield Piece((*ids, *self.frames.close), True)
 
     def _asks(self, said: Sequence[int]) -> tuple[int, ...]:
         return (*self.frames.asked, *said, *self.frames.answered)
