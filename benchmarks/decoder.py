@@ -107,7 +107,9 @@ def train_decoder(
             f"{corpus.name} fills {len(windows_NT)} windows of {shape.context} tokens, and a step takes {batch_size}. "
             "Give more text, or a smaller batch or context."
         )
-    model = _fit(_start(shape, tokenizer, seed), windows_NT, steps, batch_size, learning_rate, precision, seed)
+    model = fit_decoder(
+        start_decoder(shape, tokenizer, seed), windows_NT, steps, batch_size, learning_rate, precision, seed
+    )
     with without_bars():
         model.save_pretrained(output)
     tokenizer.save_pretrained(output)
@@ -169,7 +171,7 @@ def pack(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], context: 
     return windows_NT
 
 
-def _start(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
+def start_decoder(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.width,
@@ -188,7 +190,7 @@ def _start(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> Llama
         return LlamaForCausalLM(config)
 
 
-def _fit(
+def fit_decoder(
     model: LlamaForCausalLM,
     windows_NT: Tensor,
     steps: int,
@@ -196,7 +198,20 @@ def _fit(
     learning_rate: float,
     precision: Literal["auto", "fp32", "bf16"],
     seed: int,
+    labels_NT: Tensor | None = None,
 ) -> LlamaForCausalLM:
+    """Train a decoder on windows.
+
+    Args:
+        model: As ``start_decoder`` made it; is changed.
+        windows_NT: Token ids; at least a batch.
+        steps: Of training.
+        batch_size: Windows a step.
+        learning_rate: Highest; it rises, then falls along a cosine to nothing.
+        precision: Of matrix products; ``auto`` is bf16 where the hardware multiplies it natively.
+        seed: Of the order.
+        labels_NT: What is learned of the windows; None: every token.
+    """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model.to(device)  # type: ignore[arg-type]
     model.train()
@@ -209,12 +224,14 @@ def _fit(
         fused=True,
     )
     schedule = get_cosine_schedule_with_warmup(optimizer, int(_WARMUP * steps), steps)
-    batches = _batches(windows_NT, batch_size, seed)
+    batches = _batches(len(windows_NT), batch_size, seed)
+    labels_NT = windows_NT if labels_NT is None else labels_NT
     with progress_bar("training") as progress:
         for step in range(steps):
-            batch_BT = next(batches).to(device)
+            rows_B = next(batches)
+            batch_BT, labels_BT = windows_NT[rows_B].to(device), labels_NT[rows_B].to(device)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=uses_bf16(precision)):
-                loss = model(input_ids=batch_BT, labels=batch_BT, use_cache=False).loss
+                loss = model(input_ids=batch_BT, labels=labels_BT, use_cache=False).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
@@ -224,10 +241,10 @@ def _fit(
     return model.eval()
 
 
-def _batches(windows_NT: Tensor, batch_size: int, seed: int) -> Iterator[Tensor]:
-    """Batches without end, every epoch in an order of its own; a remainder waits for another epoch."""
+def _batches(count: int, batch_size: int, seed: int) -> Iterator[Tensor]:
+    """Numbers of windows in batches without end, in another order every epoch; a remainder waits for the next one."""
     generator = torch.Generator().manual_seed(seed)
     while True:
-        rows_N = torch.randperm(len(windows_NT), generator=generator)
-        for start in range(0, len(rows_N) - batch_size + 1, batch_size):
-            yield windows_NT[rows_N[start : start + batch_size]]
+        rows_N = torch.randperm(count, generator=generator)
+        for start in range(0, count - batch_size + 1, batch_size):
+            yield rows_N[start : start + batch_size]

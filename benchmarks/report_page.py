@@ -5,19 +5,16 @@ All text that comes from results is escaped. Without JavaScript the tables still
 and runs the browser. The page's own policy lets no script run but these two, and nothing be fetched.
 """
 
-import base64
-import hashlib
 import json
 from importlib.resources import files
 from string import Template
-from typing import Any
 
 from toolgen.benchmarks import report_tables as tables
 from toolgen.benchmarks.report_answers import answers
 from toolgen.benchmarks.report_data import FEWEST, Method, Report
 from toolgen.benchmarks.report_figures import Picture, pictures
-from toolgen.benchmarks.report_tables import safe, sign
-from toolgen.indexing.page import packed_plotly
+from toolgen.benchmarks.report_tables import sign
+from toolgen.page import embedded, packed_plotly, policy, safe
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -138,7 +135,7 @@ def render(report: Report, most: int) -> str:
     drawn = list(pictures(report))
     own = (files("toolgen.benchmarks") / "report.js").read_text(encoding="utf-8")
     return _PAGE.substitute(
-        policy=_policy(own, get_plotlyjs()),
+        policy=policy(own, get_plotlyjs()),
         title=safe(f"Comparison {comparison.name}"),
         style=(files("toolgen.benchmarks") / "report.css").read_text(encoding="utf-8"),
         headline=safe(report.headline()),
@@ -155,27 +152,11 @@ def render(report: Report, most: int) -> str:
         fewest=FEWEST,
         breakdowns="".join(tables.breakdown(breakdown, report) for breakdown in report.breakdowns),
         origin=tables.origin(report.results),
-        figures=_embedded([json.loads(picture.figure.to_json()) for picture in drawn]),
-        answers=_embedded(answers(report, most)),
+        figures=embedded([json.loads(picture.figure.to_json()) for picture in drawn]),
+        answers=embedded(answers(report, most)),
         library=packed_plotly(),
         script=own,
     )
-
-
-def _policy(*scripts: str) -> str:
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
-    # plotly sets styles of its own; images are pictures saved from it and the empty icon.
-    return (
-        f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
-        "form-action 'none'"
-    )
-
-
-def _embedded(value: Any) -> str:
-    """JSON inside a script element: no text in it can close the element or open a comment."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.translate({ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"})
 
 
 def _key(method: Method, place: int) -> str:

@@ -4,13 +4,12 @@ its own to scroll in. Knows figures and HTML; no script, no picture.
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 
 from toolgen.benchmarks.cell import TIE_AWARE, CellResult, Comparison, Results
 from toolgen.benchmarks.report_data import INDISTINCT, Breakdown, Method, Report, signed, verdict
 from toolgen.benchmarks.report_figures import COLOURS, SIGNS, mark
 from toolgen.metrics import Difference
-from toolgen.terminal import visible
+from toolgen.page import safe
 
 _SPLITS = {
     "query": "Split by query: it shares no text, nearly equal text or gold set of two or more tools with training",
@@ -19,11 +18,6 @@ _SPLITS = {
 }
 _WORDS = {"above": "▲ above", "below": "▼ below", INDISTINCT: f"≈ {INDISTINCT}"}
 _PUBLISHED = "ndcg_toolgen_published@5"
-
-
-def safe(text: str) -> str:
-    """Strangers' text for HTML, in an element or in a quoted attribute."""
-    return escape(visible(text))
 
 
 def sign(method: Method, place: int) -> str:

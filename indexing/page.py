@@ -5,16 +5,13 @@ All text that comes from a catalogue or a codebook is escaped. plotly's script, 
 the browser unpacks it.
 """
 
-import base64
-import gzip
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 from string import Template
 
 from toolgen.indexing.inspection import Index, Inspection, tokens_in
 from toolgen.indexing.levels import LEVEL_HEADINGS
 from toolgen.indexing.picture import BOXES, Kind, Picture
-from toolgen.terminal import visible
+from toolgen.page import packed_plotly, safe
 
 _NAMED_TOOLS = 4
 """Tools of a shared prefix that are named; the JSON has all."""
@@ -99,9 +96,9 @@ def render(index: Index, inspection: Inspection, boxes: int = BOXES, depth: int 
         depth: Tokens of a code after which no box is opened; None: all.
     """
     picture = Picture(index, boxes, depth)
-    by = _safe(inspection.group_by)
+    by = safe(inspection.group_by)
     legend = "".join(
-        f'<div><span class="key" style="background:{colour}"></span>{_safe(group)} {inspection.groups[group]:,}</div>'
+        f'<div><span class="key" style="background:{colour}"></span>{safe(group)} {inspection.groups[group]:,}</div>'
         for group, colour in picture.legend.items()
     )
     others = len(inspection.groups) - len(picture.legend)
@@ -109,8 +106,8 @@ def render(index: Index, inspection: Inspection, boxes: int = BOXES, depth: int 
     left = len(inspection.levels) - len(inspection.shown_levels)
     note = _LEVELS_NOTE.format(by=by) + (f" {left} more levels in the JSON." if left else "")
     return _PAGE.substitute(
-        title=_safe(f"{inspection.scheme} codes of {inspection.statistics.tools:,} tools"),
-        headline=_safe(inspection.headline()),
+        title=safe(f"{inspection.scheme} codes of {inspection.statistics.tools:,} tools"),
+        headline=safe(inspection.headline()),
         by=by,
         remarks=" ".join(_remarks(picture, by, depth)),
         legend=legend or '<p class="note">The tools have no groups.</p>',
@@ -125,13 +122,6 @@ def render(index: Index, inspection: Inspection, boxes: int = BOXES, depth: int 
     )
 
 
-def packed_plotly() -> str:
-    """plotly's script as it lies in a page: compressed by gzip, in base64; always the same characters."""
-    from plotly.offline import get_plotlyjs
-
-    return base64.b64encode(gzip.compress(get_plotlyjs().encode(), mtime=0)).decode()
-
-
 def _remarks(picture: Picture, by: str, depth: int | None) -> Iterator[str]:
     kinds = {box.kind for box in picture.boxes}
     if Kind.GROUP in kinds:
@@ -144,13 +134,9 @@ def _remarks(picture: Picture, by: str, depth: int | None) -> Iterator[str]:
         yield f"Tokens after token {depth} are not shown (--depth)."
 
 
-def _safe(text: str) -> str:
-    return escape(visible(text))
-
-
 def _table(rows: Iterable[Sequence[str]], headings: Sequence[str] = ()) -> str:
-    head = "<tr>" + "".join(f"<th>{_safe(heading)}</th>" for heading in headings) + "</tr>" if headings else ""
-    return head + "".join("<tr>" + "".join(f"<td>{_safe(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    head = "<tr>" + "".join(f"<th>{safe(heading)}</th>" for heading in headings) + "</tr>" if headings else ""
+    return head + "".join("<tr>" + "".join(f"<td>{safe(cell)}</td>" for cell in row) + "</tr>" for row in rows)
 
 
 def _histogram(inspection: Inspection) -> str:
@@ -168,6 +154,6 @@ def _shared(inspection: Inspection) -> str:
     items = []
     for prefix in inspection.longest_shared:
         more = f", and {len(prefix.tools) - _NAMED_TOOLS:,} more" if len(prefix.tools) > _NAMED_TOOLS else ""
-        named = ", ".join(map(_safe, prefix.tools[:_NAMED_TOOLS]))
-        items.append(f"<li><b>{_safe(prefix.text)}</b> ({tokens_in(prefix.length)}): {named}{more}</li>")
+        named = ", ".join(map(safe, prefix.tools[:_NAMED_TOOLS]))
+        items.append(f"<li><b>{safe(prefix.text)}</b> ({tokens_in(prefix.length)}): {named}{more}</li>")
     return f"<ol>{''.join(items)}</ol>"

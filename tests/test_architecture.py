@@ -87,6 +87,7 @@ def test_every_configuration_binds_and_shows_its_command(path: Path) -> None:
     from toolgen.benchmarks.quickstart import QuickstartConfig
     from toolgen.stages.memorization import MemorizationConfig
     from toolgen.stages.retrieval import RetrievalConfig
+    from toolgen.toolken.config import ToolkenConfig
 
     kinds = {
         "memorization": MemorizationConfig,
@@ -95,7 +96,8 @@ def test_every_configuration_binds_and_shows_its_command(path: Path) -> None:
         "quickstart": QuickstartConfig,
         "bi_encoder": BiEncoderConfig,
     }
-    config = load_config(CompareConfig if path.parent.name == "benchmarks" else kinds[path.stem], path)
+    rooms = {"benchmarks": CompareConfig, "toolken": ToolkenConfig}
+    config = load_config(rooms.get(path.parent.name) or kinds[path.stem], path)
     if isinstance(config, CompareConfig):
         assert config.name == path.stem
         files = Material(config.data.tools, config.data.queries, Path("codebooks"))

@@ -18,6 +18,7 @@ from toolgen.query_commands import makers
 from toolgen.retrieve import retrieve
 from toolgen.split_commands import check_splits_command, split_command
 from toolgen.terminal import err, out, progress_bar, run_app, visible
+from toolgen.toolken_commands import toolkens
 from toolgen.tools import ToolCatalog
 
 app = typer.Typer(
@@ -32,6 +33,7 @@ app.add_typer(catalogs, name="catalog")
 app.add_typer(indexes, name="index")
 app.add_typer(makers, name="queries")
 app.add_typer(benches, name="bench")
+app.add_typer(toolkens, name="toolken")
 app.command("retrieve")(retrieve)
 app.command("split")(split_command)
 app.command("check-splits")(check_splits_command)

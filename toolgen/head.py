@@ -10,6 +10,7 @@ Legend: ``B`` rows, ``T`` tokens, ``D`` width, ``n`` states, ``V`` vocabulary, `
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, cast
 
 import torch
@@ -82,8 +83,11 @@ class Head:
         self._model = model
         self._module: Any = model.get_output_embeddings()
 
-    def check_linear(self) -> None:
+    def check_linear(self, cure: str = "Use toolgen.processor.TrieLogitsProcessor with generate.") -> None:
         """
+        Args:
+            cure: What to do about a model whose logits are bent.
+
         Raises:
             InputError: The model has no output projection, or its logits are no product with its states.
         """
@@ -94,8 +98,7 @@ class Head:
         config = self._model.config.get_text_config()
         if bent := [name for name in _SOFT_CAPS if getattr(config, name, None) is not None]:
             raise InputError(
-                f"This {config.model_type} model bends its logits ({bent[0]}), which the decoder cannot take apart. "
-                "Use toolgen.processor.TrieLogitsProcessor with generate."
+                f"This {config.model_type} model bends its logits ({bent[0]}), which cannot be taken apart. {cure}"
             )
 
     def states(self, **inputs: Any) -> Tensor:
@@ -140,13 +143,35 @@ class Head:
         """
 
         def reduce(states: Tensor, weights: _Weights) -> Tensor:
-            size = max(1, _CHUNK.get(states.device.type, _CHUNK["cuda"]) // max(1, len(states)))
-            sums = [F.linear(states, *piece).float().logsumexp(-1) for piece in weights.pieces(size, stop)]
+            pieces = weights.pieces(_chunk(states), stop)
+            sums = [F.linear(states, *piece).float().logsumexp(-1) for piece in pieces]
             return torch.stack(sums).logsumexp(0) if len(sums) > 1 else sums[0]
 
         sums_n = self._on_weights(states_nD, reduce)
         check_finite(sums_n)
         return sums_n
+
+    def highest(self, states_nD: Tensor, stop: int | None = None) -> tuple[Tensor, Tensor]:
+        """The highest logit of each state, ``[n]`` float32, and its token ``[n]``, without holding all logits.
+
+        Args:
+            states_nD: The states.
+            stop: Look at the tokens before this one only.
+        """
+        tokens: list[Tensor] = []
+
+        def reduce(states: Tensor, weights: _Weights) -> Tensor:
+            size = _chunk(states)
+            found = [F.linear(states, *piece).float().max(-1) for piece in weights.pieces(size, stop)]
+            starts = accumulate((len(piece) for piece, _ in weights.pieces(size, stop)), initial=0)
+            tokens_nP = torch.stack([best.indices + start for best, start in zip(found, starts, strict=False)], 1)
+            highest_nP = torch.stack([best.values for best in found], 1)
+            best_n = highest_nP.argmax(1, keepdim=True)
+            tokens.append(tokens_nP.gather(1, best_n)[:, 0])
+            return highest_nP.gather(1, best_n)[:, 0]
+
+        highest_n = self._on_weights(states_nD, reduce)
+        return highest_n, tokens[0]
 
     def _on_weights(self, states_nD: Tensor, compute: Callable[[Tensor, _Weights], Tensor]) -> Tensor:
         with self._calling(compute):
@@ -171,6 +196,11 @@ class Head:
                 del module.forward
             else:
                 module.forward = earlier
+
+
+def _chunk(states_nD: Tensor) -> int:
+    """Rows of the matrix that are multiplied with so many states at once."""
+    return max(1, _CHUNK.get(states_nD.device.type, _CHUNK["cuda"]) // max(1, len(states_nD)))
 
 
 def check_finite(scores: Tensor) -> None:

@@ -44,6 +44,7 @@ class Prior(Section):
     Scales:
         ``word``: every row gets the word rows' mean norm.
         ``small``: every row gets the norm 1/sqrt(D) (TokenLearning's code).
+        ``linear``: every row gets the norm 1/sqrt(3), that of torch's new linear layers (ToolkenGPT's code).
         ``none``: rows stay as pooled.
     """
 
@@ -55,8 +56,10 @@ class Prior(Section):
     pooling: Literal["mean", "max", "last"] = Field(
         "mean", description="Over word rows or positions: mean, max, or last (hidden only)."
     )
-    scale: Literal["word", "small", "none"] = Field(
-        "word", description="Norm of the rows: word (as word rows on average), small (1/sqrt(D)) or none (as pooled)."
+    scale: Literal["word", "small", "linear", "none"] = Field(
+        "word",
+        description="Norm of the rows: word (as word rows on average), small (1/sqrt(D)), linear (1/sqrt(3)) or none "
+        "(as pooled).",
     )
     center: bool = Field(
         False,
@@ -168,8 +171,8 @@ def prior_rows(
         rows_SD = _mean_over_tools(vectors_ND, catalog, codebook, mean_row_D)
     if prior.scale == "none":
         return rows_SD
-    length = float(norm_V.mean()) if prior.scale == "word" else 1 / math.sqrt(width)
-    return F.normalize(rows_SD, dim=1) * length
+    lengths = {"word": float(norm_V.mean()), "small": 1 / math.sqrt(width), "linear": 1 / math.sqrt(3)}
+    return F.normalize(rows_SD, dim=1) * lengths[prior.scale]
 
 
 def hidden_vectors(

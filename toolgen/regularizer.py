@@ -32,6 +32,14 @@ class RegularizerConfig(Section):
     )
 
 
+def distance(rows_SD: Tensor, start_SD: Tensor, config: RegularizerConfig) -> Tensor:
+    """The weighted distance of rows from where they start, a scalar with gradient."""
+    moved_SD = rows_SD - start_SD
+    if config.distance == "squared":
+        return config.weight * moved_SD.square().sum()
+    return config.weight * torch.linalg.vector_norm(moved_SD)
+
+
 class Regularizer:
     """The distance of a model's new output rows from where they are when this is made."""
 
@@ -48,10 +56,7 @@ class Regularizer:
 
     def loss(self) -> Tensor:
         """The weighted distance, a scalar with gradient."""
-        moved_SD = self._rows_SD - self._start_SD
-        if self._config.distance == "squared":
-            return self._config.weight * moved_SD.square().sum()
-        return self._config.weight * torch.linalg.vector_norm(moved_SD)
+        return distance(self._rows_SD, self._start_SD, self._config)
 
     def save(self, checkpoint: Path) -> None:
         """Write what a run needs to go on exactly."""

@@ -13,6 +13,9 @@ from toolgen.codebook import Codebook, TokenCodes
 from toolgen.errors import InputError
 from toolgen.symbols import symbol_ids
 
+_TAIL = 16
+"""Tokens that are read to see how a text goes on."""
+
 
 def end_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
     """Id of the token that closes codes: the end of sequence, else the separator (BERT has no other).
@@ -60,7 +63,7 @@ def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> li
         return_token_type_ids=False,
         verbose=False,
     )["input_ids"]
-    forbidden = _special_ids(tokenizer)
+    forbidden = special_ids(tokenizer)
     for position, ids in enumerate(encoded):
         # Some models hold special tokens as ordinary entries (Unigram's "</s>") and find them in text even when split.
         if not forbidden.isdisjoint(ids):
@@ -68,7 +71,34 @@ def encode_texts(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> li
     return encoded
 
 
-def _special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+def decode(tokenizer: PreTrainedTokenizerBase, ids: Sequence[int]) -> str:
+    """The text of some tokens, special ones included."""
+    return str(tokenizer.decode(list(ids)))
+
+
+def continuation_ids(tokenizer: PreTrainedTokenizerBase, before: Sequence[int], text: str) -> list[int]:
+    """Token ids with which a text that is there as tokens goes on.
+
+    Some tokenizers put a blank before whatever they encode. So the text is encoded behind something that is taken off
+    again, and that way is chosen in which the tokens read as they should; where none does (WordPiece has no way to
+    write "=3" without a blank), it is encoded as it stands.
+
+    Args:
+        tokenizer: A fast one.
+        before: What the text follows.
+        text: Is not empty.
+    """
+    tail = list(before[-_TAIL:])
+    wanted = decode(tokenizer, tail) + text
+    for anchor in ("", "\n", "."):
+        head, ids = encode_texts(tokenizer, [anchor, anchor + text])
+        if ids[: len(head)] == head and decode(tokenizer, [*tail, *ids[len(head) :]]) == wanted:
+            return ids[len(head) :]
+    return encode_text(tokenizer, text)
+
+
+def special_ids(tokenizer: PreTrainedTokenizerBase) -> set[int]:
+    """Ids of the special tokens, which no text may spell. The unknown token, which any text may hold, is none."""
     roles: Mapping[str, Any] = tokenizer.special_tokens_map
     special = {token_id for token_id, token in tokenizer.added_tokens_decoder.items() if token.special}
     special.update(tokenizer.all_special_ids)
