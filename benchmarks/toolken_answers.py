@@ -2,9 +2,10 @@
 
     python -m toolgen.benchmarks.toolken_answers
 
-The decoder solves word problems of one and two hops (``arithmetic``) and knows small numbers itself. Rows are trained
-on problems with small operands; then it is asked problems with larger and larger ones, once with its tools and once
-without (the effect that ToolkenGPT shows on GSM8K-XL, arXiv 2305.11554, section 4.1).
+The decoder sets up word problems of one and two hops (``arithmetic``). Rows are trained on further problems; then it is
+asked new ones with larger and larger operands, once with its tools and once without (the effect that ToolkenGPT shows
+on GSM8K-XL, arXiv 2305.11554, section 4.1). Rows that saw operands of up to four digits alone take the wrong tool for
+one second hop in eight at seven and eight digits; so they see all sizes.
 """
 
 from collections.abc import Sequence
@@ -27,8 +28,8 @@ from toolgen.toolken.toolkens import Toolkens
 from toolgen.toolken.training import train_toolkens
 from toolgen.tracking import TrackingConfig
 
-TRAINING_DIGITS = (1, 2, 3, 4)
-_TRAINING_TEXTS = 1000
+TRAINING_DIGITS = tuple(range(1, MOST_DIGITS + 1))
+_TRAINING_TEXTS = 2000
 _MOST_TOKENS = 160
 
 app = typer.Typer(add_completion=False)
@@ -56,7 +57,7 @@ class Answers:
 
 
 def train_rows(decoder: Path, output: Path, seed: int) -> Toolkens:
-    """Rows for the four operations, from problems with small operands."""
+    """Rows for the four operations, from problems of all sizes."""
     texts = output / "texts.jsonl"
     write_texts(texts, (one.text for one in word_problems(_TRAINING_TEXTS, TRAINING_DIGITS, (1, 2), seed + 1)))
     config = ToolkenConfig(
