@@ -120,9 +120,11 @@ TURN = st.one_of(
     st.builds(called, NAMED, OBJECT, JSON, st.none() | TEXT),
     st.builds(called, NAMED, OBJECT, JSON, input=JSON),
 )
+DIALOGUE = st.lists(TURN, max_size=6).map(lambda turns: [user("First."), *turns])
 
 
-@given(st.lists(st.lists(TURN, max_size=6).map(lambda turns: [user("First."), *turns]), min_size=1, max_size=3))
+# Strangers' files are read without infinite numbers, which JSON lacks: their names stand in their place.
+@given(st.lists(DIALOGUE, min_size=1, max_size=3).filter(lambda found: "Infinity" not in json.dumps(found)))
 def test_every_turn_can_be_built_again(tmp_path_factory: pytest.TempPathFactory, dialogues: list[list[Json]]) -> None:
     folder = tmp_path_factory.mktemp("apibank")
     done = imported(folder, *dialogues)
@@ -204,9 +206,7 @@ def test_the_real_dialogues_without_loss() -> None:
     done = import_apibank(data)
     left_out = done.remarks.examples[EMPTY_DIALOGUE]
     assert (len(dialogues), len(done.trajectories), left_out) == (264, 263, ["SearchEngine-level-1-1"])
-    assert [*(one.id for one in done.trajectories), *left_out] == sorted(
-        dialogues, key=lambda name: (name in left_out, list(dialogues).index(name))
-    )
+    assert [one.id for one in done.trajectories] == [name for name in dialogues if name not in left_out]
     for one in done.trajectories:
         assert turns_of(one) == dialogues[one.id]["turns"] and one.metadata["level"] == dialogues[one.id]["level"]
     assert sum(len(dialogue["turns"]) for dialogue in dialogues.values()) == 2582
