@@ -192,7 +192,8 @@ def test_from_the_command_line(tmp_path: Path) -> None:
     assert "1 trajectories (answer 1; won 0, lost 0), 0 messages, 1 calls (ok 1) of 1 tools, 1 observations" in printed
     assert "dialogues without a turn" in printed
     assert len(read_trajectories(steps, ToolCatalog.from_jsonl(tools))) == 1
-    assert "not asked for" not in run("import", "apibank", tmp_path / "data", "--out", tools, "--tools", tools)
+    run("import", "apibank", tmp_path / "data", "--out", tmp_path / "again.jsonl", "--tools", tools)
+    assert ToolCatalog.from_jsonl(tmp_path / "again.jsonl").ids == ("AddAlarm",)
     assert "dialogues.jsonl" in refused("import", "apibank", tmp_path, "--out", tools)
 
 
