@@ -1,6 +1,5 @@
 """ToolBench's answer trees: the path that won, other branches, names that lead to exactly one tool, how calls went."""
 
-import gzip
 import json
 import os
 import re
@@ -19,7 +18,7 @@ from toolgen.errors import InputError
 from toolgen.sources.episodes import call_status
 from toolgen.sources.toolbench_answers import UNKNOWN_FUNCTION
 from toolgen.sources.toolbench_folder import Imported, import_toolbench
-from toolgen.tools import Tool, ToolCatalog
+from toolgen.tools import ToolCatalog
 
 ANSWER = "answer/G1_answer/1_DFS.json"
 
@@ -252,8 +251,9 @@ def test_the_real_trees_without_loss() -> None:
     }
     leaves = {name: sum(not one["children"] for one in found) for name, found in trees.items()}
     assert len(trees) == 15 and sum(leaves.values()) == 156
-    done = import_toolbench(data, tools_of_queries(shared), branches=True)
-    # What cannot be told is left out, branch by branch and by name: here one tree, of a single branch.
+    done = import_toolbench(data, ToolCatalog.from_jsonl(shared / "tools.jsonl.gz"), branches=True)
+    # The samples lack most tools that the trees call, so the whole catalogue is given. What cannot be told is left out,
+    # branch by branch and by name: here one tree, of a single branch.
     left_out = [name.partition(": ")[0] for name in done.remarks.examples[UNKNOWN_FUNCTION]]
     assert left_out == ["G3_answer.21_ChatGPT_DFS_woFilter_w2"] and leaves[left_out[0]] == 1
     told = {one.id for one in done.trajectories}
@@ -273,12 +273,3 @@ def test_the_real_trees_without_loss() -> None:
         assert {one["observation"] for one in calls} == {step.observation for step in steps}
         said = "\n".join([step.thought for step in steps] + [one.last_thought for one in branches_of])
         assert all(one["description"].strip() in said for one in trees[name] if one["node_type"] == "Thought")
-
-
-def tools_of_queries(shared: Path) -> ToolCatalog:
-    """Of all tools those of the services that the sample queries list; the samples lack most of them."""
-    files = [json.loads(file.read_text(encoding="utf-8")) for file in shared.glob("original/instruction/G*_query.json")]
-    services = {api["tool_name"] for records in files for record in records for api in record["api_list"]}
-    with gzip.open(shared / "tools.jsonl.gz", "rt", encoding="utf-8") as lines:
-        tools = [Tool.from_record(json.loads(line)) for line in lines]
-    return ToolCatalog(tool for tool in tools if tool.group in services)
