@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from test_sources_toolbench import count
 from toolbench_files import api, conversation, tool, toolbench, write
 
+from toolgen.agent.environment import Status
 from toolgen.agent.trajectory import Step
 from toolgen.errors import InputError
 from toolgen.sources.sharegpt import Document, is_document, parse_document
@@ -168,14 +169,14 @@ def test_tool_files_come_first_and_codes_in_other_letters_mean_their_tools(tmp_p
 
 def test_an_agents_turns(tmp_path: Path) -> None:
     turns = [
-        *called("T&&A", '{"p": [1]}', '{"error": ""}', "First A."),
+        *called("T&&A", '{"p": [1]}', '{"error": "", "response": "x"}', "First A."),
         *called("T&&B", " "),
         *finished('"Yes", it is.'),
     ]
     (found,) = imported(tmp_path, acted(*turns)).trajectories
     assert found.query == "Do it." and found.id == "agent.3" and found.metadata == {"type": "agent"}
     assert found.steps == (
-        Step("T&&A", {"p": [1]}, '{"error": ""}', "First A."),
+        Step("T&&A", {"p": [1]}, '{"error": "", "response": "x"}', "First A.", Status.OK),
         Step("T&&B", {}, "seen", ""),
     )
     assert (found.ended, found.answer, found.last_thought, found.won) == (

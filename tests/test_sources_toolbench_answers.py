@@ -1,16 +1,24 @@
-"""ToolBench's answer trees: the path that won, and names that lead to exactly one tool."""
+"""ToolBench's answer trees: the path that won, other branches, names that lead to exactly one tool, how calls went."""
 
+import json
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_sources_toolbench import count
+from test_cli import refused, run
+from test_sources_toolbench import ROOT, count
 from toolbench_files import asked, finish, listed, node, toolbench, tree, turn
 
-from toolgen.agent.trajectory import Step
+from toolgen.agent.environment import Status
+from toolgen.agent.trajectory import Step, count_trajectories, read_trajectories
 from toolgen.errors import InputError
+from toolgen.sources.episodes import call_status
+from toolgen.sources.toolbench_answers import UNKNOWN_FUNCTION
 from toolgen.sources.toolbench_folder import Imported, import_toolbench
+from toolgen.tools import ToolCatalog
 
 ANSWER = "answer/G1_answer/1_DFS.json"
 
@@ -30,7 +38,10 @@ def test_the_winning_path_is_the_trajectory(tmp_path: Path) -> None:
     done = answers(tmp_path, tree(" Weather? ", lost, won))
     (found,) = done.trajectories
     assert found.id == "G1_answer.1_DFS" and found.query == "Weather?"
-    assert found.steps == (Step("Sky&&Forecast", {"city": "Rome"}, "rain", "Sky."), Step("Goals&&Live", {}, "3:1"))
+    assert found.steps == (
+        Step("Sky&&Forecast", {"city": "Rome"}, "rain", "Sky.", Status.OK),
+        Step("Goals&&Live", {}, "3:1", status=Status.OK),
+    )
     assert (found.ended, found.answer, found.last_thought, found.won) == ("answer", "Rain.", "I know.", True)
     assert found.metadata == {"type": "G1_answer", "queries": []}
 
@@ -114,6 +125,7 @@ def test_trees_are_not_read_when_nobody_asks(tmp_path: Path) -> None:
         ({"win": True}, "no answer file"),
         (tree("q", node("Action Input", "{}", observation="x", code=3)), "a node of type 'Action Input' stands where"),
         (tree("q", node("Guess", "x", finish())), "a node of type 'Guess' stands where"),
+        (tree("q", turn("f", "{}", finish(), code=[0])), "'observation_code' must be a number"),
         (tree("q", {"node_type": "Thought", "description": 5, "children": [finish()]}), "'description' must be a str"),
         (tree("q", {"node_type": "Thought", "description": "x", "children": ["y"]}), "'children' of a node"),
     ],
@@ -122,3 +134,142 @@ def test_broken_trees_are_named(tmp_path: Path, broken: Any, message: str) -> No
     with pytest.raises(InputError, match=re.escape(message)) as caught:
         answers(tmp_path, broken)
     assert "1_DFS.json" in str(caught.value)
+
+
+SEEN = '{"error": "", "response": "x"}'
+
+
+@pytest.mark.parametrize(
+    ("observation", "code", "expected"),
+    [
+        (SEEN, 0, Status.OK),
+        ("anything", 0, Status.OK),
+        ('{"error": "Function executing from a.b error...\\n5 redirects", "response": ""}', 0, Status.FAILED),
+        ('{"error": "No such function name: a", "response": ""}', 1, Status.UNKNOWN_TOOL),
+        ("", 2, Status.BAD_ARGUMENTS),
+        *((SEEN, code, Status.FAILED) for code in range(5, 13)),
+        (SEEN, 3, None),
+        (SEEN, 13, None),
+        (SEEN, None, Status.OK),
+        ('{"error": "", "response": "cut off ...', None, Status.OK),
+        ('{"error": "say \\"no\\"", "response": "cut', None, Status.FAILED),
+        ('{"error": "No such function name: a", "response": ""}', None, Status.UNKNOWN_TOOL),
+        ('{"error": "cut', None, None),
+        ('{"response": "x"}', None, None),
+        ("seen", None, None),
+    ],
+)
+def test_how_a_call_went(observation: str, code: int | None, expected: Status | None) -> None:
+    assert call_status(observation, code) is expected
+
+
+def test_other_branches_are_told_as_a_whole_and_say_which_they_are(tmp_path: Path) -> None:
+    shared = forecast(
+        turn("live_for_goals", {}, finish(None), seen="0:0", code=5),
+        node("Thought", "No more steps."),
+        finish("Rain."),
+        finish("Sun."),
+        seen="rain",
+    )
+    folder = toolbench(tmp_path, {ANSWER: tree("q", shared)})
+    done = import_toolbench(folder, branches=True)
+    first = Step("Sky&&Forecast", {"city": "Rome"}, "rain", status=Status.OK)
+    gave_up, stopped, won, later = done.trajectories
+    assert [one.id for one in done.trajectories] == [
+        "G1_answer.1_DFS.branch-1",
+        "G1_answer.1_DFS.branch-2",
+        "G1_answer.1_DFS",
+        "G1_answer.1_DFS.branch-4",
+    ]
+    assert gave_up.steps == (first, Step("Goals&&Live", {}, "0:0", status=Status.FAILED))
+    assert (gave_up.ended, gave_up.won, gave_up.metadata["branch"]) == ("give_up", False, 1)
+    assert (stopped.steps, stopped.ended, stopped.last_thought) == ((first,), "unfinished", "No more steps.")
+    assert (won.answer, won.won, "branch" in won.metadata) == ("Rain.", True, False)
+    # ToolBench says of a tree that it was won, not which of its answers is right.
+    assert (later.answer, later.won) == ("Sun.", None)
+    assert import_toolbench(folder).trajectories == [won]
+
+
+def test_lost_trees_have_branches_only(tmp_path: Path) -> None:
+    folder = toolbench(tmp_path, {ANSWER: tree("q", finish("Judged wrong."), finish(None), win=False)})
+    done = import_toolbench(folder, branches=True)
+    assert [(one.ended, one.won) for one in done.trajectories] == [("answer", False), ("give_up", False)]
+    assert count(done, "noted", "branches are taken") == 1 and not count(done, "dropped", "without a path")
+    nothing = import_toolbench(toolbench(tmp_path, {ANSWER: tree("q", win=False)}), branches=True)
+    assert not nothing.trajectories
+
+
+def test_a_name_that_toolbench_refused_is_kept_as_it_was_written(tmp_path: Path) -> None:
+    no_such = '{"error": "No such function name: dream", "response": ""}'
+    done = answers(tmp_path, tree("q", turn("dream", {}, forecast(finish()), seen=no_such, code=1)))
+    assert done.trajectories[0].calls[0] == Step("dream", {}, no_such, status=Status.UNKNOWN_TOOL)
+
+
+@pytest.mark.parametrize(
+    ("last", "text"),
+    [
+        (node("Action", "forecast_for_sky"), "without arguments"),
+        (turn("Finish", {}, finish(None), code=2), "ended nothing"),
+        (turn("Finish", {}, code=2), "ended nothing"),
+        (turn("live_for_goals", "broken"), "no JSON object"),
+        (turn("xlive_for_goals", {}), "no tool of theirs"),
+    ],
+)
+def test_branches_that_cannot_be_told_are_left_out_by_id(tmp_path: Path, last: Any, text: str) -> None:
+    trees = {f"answer/G1_answer/{number}_DFS.json": tree("q", forecast(last), win=False) for number in range(5)}
+    done = import_toolbench(toolbench(tmp_path, trees), branches=True)
+    assert not done.trajectories and count(done, "dropped", text) == 5
+    (named,) = [names for remark, names in done.remarks.examples.items() if text in remark.text]
+    assert [name.partition(":")[0] for name in named] == [f"G1_answer.{number}_DFS.branch-1" for number in range(5)]
+
+
+def test_branches_from_the_command_line(tmp_path: Path) -> None:
+    folder = toolbench(tmp_path / "data", {ANSWER: tree("q", forecast(finish(None)), forecast(finish()))})
+    tools, steps = tmp_path / "tools.jsonl", tmp_path / "steps.jsonl"
+    printed = run("import", "toolbench", folder, "--out", tools, "--trajectories", steps, "--branches")
+    assert "2 trajectories (answer 1, give_up 1; won 1, lost 1)" in printed
+    assert [one.won for one in read_trajectories(steps, ToolCatalog.from_jsonl(tools))] == [False, True]
+    assert "--trajectories" in refused("import", "toolbench", folder, "--out", tools, "--branches")
+
+
+def nodes(of: Any) -> Iterator[Any]:
+    yield of
+    for child in of["children"]:
+        yield from nodes(child)
+
+
+def test_the_real_trees_without_loss() -> None:
+    shared = Path(os.environ.get("TOOLGEN_SHARED_DATA", ROOT.parent / "shared" / "data")) / "toolbench"
+    data = shared / "original"
+    if not data.is_dir():
+        pytest.skip(
+            "ToolBench's trees are absent; set TOOLGEN_SHARED_DATA to the folder that holds toolbench/original."
+        )
+    trees = {
+        f"{file.parent.name}.{file.stem}": list(nodes(json.loads(file.read_text(encoding="utf-8"))["tree"]["tree"]))
+        for file in data.glob("answer/*/*.json")
+    }
+    leaves = {name: sum(not one["children"] for one in found) for name, found in trees.items()}
+    assert len(trees) == 15 and sum(leaves.values()) == 156
+    done = import_toolbench(data, ToolCatalog.from_jsonl(shared / "tools.jsonl.gz"), branches=True)
+    # The samples lack most tools that the trees call, so the whole catalogue is given. What cannot be told is left out,
+    # branch by branch and by name: here one tree, of a single branch.
+    left_out = [name.partition(": ")[0] for name in done.remarks.examples[UNKNOWN_FUNCTION]]
+    assert left_out == ["G3_answer.21_ChatGPT_DFS_woFilter_w2"] and leaves[left_out[0]] == 1
+    told = {one.id for one in done.trajectories}
+    for name, branches in leaves.items():
+        others = {one for one in told if one.startswith(f"{name}.branch-")}
+        assert len(others) == branches - (name in told or name in left_out)
+    counts = count_trajectories(done.trajectories)
+    assert (counts.trajectories, counts.won, counts.lost) == (155, 8, 147)
+    assert counts.endings == {"answer": 8, "give_up": 19, "unfinished": 128}
+    assert counts.statuses == {"failed": 194, "ok": 493, "unknown tool": 24}
+    assert (counts.calls, counts.observations, counts.tools) == (711, 711, 31)
+    # Every call of a tree, its observation and every thought are in some branch.
+    for name in set(trees) - set(left_out):
+        branches_of = [one for one in done.trajectories if one.id == name or one.id.startswith(f"{name}.branch-")]
+        calls = [one for one in trees[name] if one.get("observation_code") not in (None, 3, 4)]
+        steps = [step for one in branches_of for step in one.calls]
+        assert {one["observation"] for one in calls} == {step.observation for step in steps}
+        said = "\n".join([step.thought for step in steps] + [one.last_thought for one in branches_of])
+        assert all(one["description"].strip() in said for one in trees[name] if one["node_type"] == "Thought")

@@ -9,16 +9,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_tools import NAMED, OBJECT, TEXT
 
-from toolgen.agent.trajectory import Ending, Step, Trajectory, read_trajectories, write_trajectories
+from toolgen.agent.environment import Status
+from toolgen.agent.trajectory import (
+    Ending,
+    Message,
+    Role,
+    Step,
+    Trajectory,
+    count_trajectories,
+    read_trajectories,
+    write_trajectories,
+)
 from toolgen.errors import InputError
 from toolgen.tools import Tool, ToolCatalog
 
-STEP = st.builds(Step, tool=NAMED, arguments=OBJECT, observation=st.none() | TEXT, thought=TEXT)
+STEP = st.builds(
+    Step,
+    tool=NAMED,
+    arguments=OBJECT,
+    observation=st.none() | TEXT,
+    thought=TEXT,
+    status=st.none() | st.sampled_from(Status),
+)
+MESSAGE = st.builds(Message, role=st.sampled_from(get_args(Role)), text=TEXT)
 TRAJECTORY = st.builds(
     Trajectory,
     id=NAMED,
     query=TEXT,
-    steps=st.lists(STEP, max_size=3).map(tuple),
+    steps=st.lists(STEP | MESSAGE, max_size=4).map(tuple),
     ended=st.sampled_from(get_args(Ending)),
     answer=st.none() | TEXT,
     last_thought=TEXT,
@@ -60,8 +78,16 @@ def test_other_keys_are_kept_as_metadata(tmp_path: Path) -> None:
         ({"won": "yes"}, "'won' of trajectory '1' is of the wrong type"),
         ({"metadata": []}, "'metadata' of trajectory '1' is of the wrong type"),
         ({"steps": None}, "'steps' of trajectory '1' must be a list"),
-        ({"steps": [{"tool": "a"}]}, "'steps' of trajectory '1' must be a list"),
-        ({"steps": [{"tool": "a", "arguments": {}, "observation": 5}]}, "'steps' of trajectory '1' must be a list"),
+        ({"steps": [{"tool": "a"}]}, "step 1 of trajectory '1' must be an object with 'tool'"),
+        ({"steps": [{"tool": "a", "arguments": {}, "observation": 5}]}, "step 1 of trajectory '1' must be"),
+        ({"steps": [{"tool": "a", "arguments": {}, "status": 5}]}, "step 1 of trajectory '1' must be"),
+        (
+            {"steps": [{"role": "user", "text": ""}, {"tool": "a", "arguments": {}, "status": "fine"}]},
+            "step 2 of trajectory '1' has the unknown 'status' 'fine'. It must be one of ok, unknown tool, bad arg",
+        ),
+        ({"steps": [{"role": "system", "text": "x"}]}, "'role' .user or assistant. and 'text', a string"),
+        ({"steps": [{"role": "user"}]}, "step 1 of trajectory '1' must be"),
+        ({"steps": ["a"]}, "step 1 of trajectory '1' must be"),
     ],
 )
 def test_broken_records_are_named(tmp_path: Path, change: dict[str, Any], message: str) -> None:
@@ -79,3 +105,36 @@ def test_ids_are_distinct_and_tools_known(tmp_path: Path) -> None:
         read_trajectories(path, ToolCatalog([Tool("b", "B")]))
     with pytest.raises(InputError, match="no trajectory"):
         read_trajectories(lines(tmp_path))
+
+
+def test_files_from_before_there_were_statuses_and_messages_read_and_write_alike(tmp_path: Path) -> None:
+    step = {"tool": "a", "arguments": {}, "observation": "x", "thought": "y"}
+    (found,) = read_trajectories(lines(tmp_path, RECORD | {"steps": [step]}))
+    assert found.steps == (Step("a", {}, "x", "y"),) and found.to_record() == RECORD | {"steps": [step]}
+
+
+def test_a_name_that_no_tool_has_is_no_unknown_tool_where_the_status_says_so(tmp_path: Path) -> None:
+    refused = {"tool": "nobody", "arguments": {}, "observation": "no such tool", "status": "unknown tool"}
+    path = lines(tmp_path, RECORD | {"steps": [refused, {"tool": "a", "arguments": {}}]})
+    (found,) = read_trajectories(path, ToolCatalog([Tool("a", "A")]))
+    assert [call.status for call in found.calls] == [Status.UNKNOWN_TOOL, None]
+
+
+def test_what_trajectories_hold_is_counted() -> None:
+    steps = (
+        Step("a", {}, "x", status=Status.OK),
+        Message("assistant", "Which?"),
+        Message("user", "That."),
+        Step("b", {}, "y", status=Status.FAILED),
+        Step("nobody", {}, "z", status=Status.UNKNOWN_TOOL),
+        Step("a", {}),
+    )
+    won = Trajectory("1", "q", steps, "answer", won=True)
+    assert won.calls == (steps[0], *steps[3:])
+    counts = count_trajectories([won, Trajectory("2", "q", (), "give_up", won=False)])
+    assert counts.statuses == {"failed": 1, "not said": 1, "ok": 1, "unknown tool": 1}
+    assert str(counts) == (
+        "2 trajectories (answer 1, give_up 1; won 1, lost 1), 2 messages, "
+        "4 calls (failed 1, not said 1, ok 1, unknown tool 1) of 2 tools, 3 observations"
+    )
+    assert "0 calls (none)" in str(count_trajectories([]))

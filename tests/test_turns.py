@@ -7,7 +7,7 @@ import pytest
 from tokenizer_zoo import ZOO
 from transformers import PreTrainedTokenizerBase
 
-from toolgen.agent.trajectory import Step, Trajectory
+from toolgen.agent.trajectory import Message, Step, Trajectory
 from toolgen.agent.turns import FINISH, LONGEST_OBSERVATION, Piece, TurnRenderer, cut, ordered
 from toolgen.codebook import Codebook, TokenCodes
 from toolgen.errors import InputError
@@ -81,14 +81,14 @@ def acted(turns: TurnRenderer, codes: TokenCodes, pieces: list[Piece], one: Traj
     sequences = dict(zip(codes.tool_ids, codes.sequences, strict=True))
     close = turns.frames.close
     ids = list(turns.opening(one.query))
-    tools = [*(step.tool for step in one.steps), *([FINISH.id] if one.ended != "unfinished" else [])]
+    tools = [*(step.tool for step in one.calls), *([FINISH.id] if one.ended != "unfinished" else [])]
     for number, tool in enumerate(tools):
         thought, _, arguments = said[3 * number : 3 * number + 3]
         ids += [*thought, *turns.asks_action(), *sequences[tool], *turns.asks_arguments(tool)]
         assert thought[-len(close) :] == close
         ids += arguments
-        if number < len(one.steps):
-            ids += turns.observes(one.steps[number].observation or "")
+        if number < len(one.calls):
+            ids += turns.observes(one.calls[number].observation or "")
     return ids
 
 
@@ -104,7 +104,7 @@ def test_an_agent_appends_what_was_learned(
         assert acted(turns, codes, pieces, one, documents) == rendered
         # Of special tokens and tools there are those of the frames and calls, whatever the texts spell.
         tools = [token_id for token_id in rendered if token_id in set(codes.new_ids.values())]
-        called = [*(step.tool for step in one.steps), *([FINISH.id] if one.ended != "unfinished" else [])]
+        called = [*(step.tool for step in one.calls), *([FINISH.id] if one.ended != "unfinished" else [])]
         assert tools == [codes.sequences[codes.tool_ids.index(tool)][0] for tool in called]
         special = special_ids(tokenizer)
         plain = turns.render(trajectory(query="x", ended=one.ended, answer=one.answer, steps=_mild(one)))
@@ -114,7 +114,7 @@ def test_an_agent_appends_what_was_learned(
 
 
 def _mild(one: Trajectory) -> tuple[Step, ...]:
-    return tuple(Step(step.tool, {}, "y" if step.observation is not None else None, "z") for step in one.steps)
+    return tuple(Step(step.tool, {}, "y" if step.observation is not None else None, "z") for step in one.calls)
 
 
 def test_a_template_is_followed_to_the_letter(catalog: ToolCatalog) -> None:
@@ -146,6 +146,35 @@ def test_only_what_the_assistant_says_is_learned(catalog: ToolCatalog) -> None:
     assert learned[5] == '{"Bucket": "añb", "Deep": {"b": 1}}<|eot_id|>', "properties stand in the schema's order"
     given = [decode(tokenizer, piece.ids) for piece in pieces if not piece.learned]
     assert "Make it" in given[0] and "Lists buckets." in given[2]
+
+
+def test_what_is_said_between_calls_stands_there(catalog: ToolCatalog) -> None:
+    turns, tokenizer, _ = renderer("qwen2", CHATML, catalog)
+    said = (
+        Message("assistant", "Which name?"),
+        Message("user", "Call it b."),
+        Message("user", "In lower case."),
+        Message("assistant", "Fine."),
+        Message("assistant", "I do it."),
+        Step("s3.ListBuckets", {}, "[]"),
+    )
+    pieces = turns.render(trajectory(query="Make it", steps=said, ended="unfinished", answer=None))
+    told = decode(tokenizer, [token_id for piece in pieces for token_id in piece.ids])
+    spoken = [("user", "Make it"), ("assistant", "Which name?"), ("user", "Call it b."), ("assistant", "")]
+    spoken += [
+        ("user", "In lower case."),
+        ("assistant", "Fine."),
+        ("user", ""),
+        ("assistant", "I do it."),
+        ("user", ""),
+    ]
+    spoken += [("assistant", ""), ("user", "Which tool?"), ("assistant", "")]
+    wanted = tokenizer.apply_chat_template(
+        [{"role": role, "content": content} for role, content in spoken], tokenize=False
+    )
+    assert isinstance(wanted, str) and told.startswith(wanted)
+    learned = [decode(tokenizer, piece.ids) for piece in pieces if piece.learned]
+    assert learned[:3] == ["Which name?<|im_end|>", "Fine.<|im_end|>", "I do it.<|im_end|>"]
 
 
 def test_a_long_observation_says_what_is_missing() -> None:

@@ -6,15 +6,22 @@ from typing import Annotated
 import typer
 
 from toolgen.errors import InputError
+from toolgen.sources.set_folder import ImportedSet
 from toolgen.terminal import err, out, progress_bar
 from toolgen.tools import ToolCatalog
 
 importers = typer.Typer(no_args_is_help=True, help="Turn a source of tools into a catalogue.")
 
+Output = Annotated[Path, typer.Option("--out", help="Catalogue to write: .jsonl or .jsonl.gz.")]
+Trajectories = Annotated[Path | None, typer.Option(help="Also write what agents did, step by step.")]
+KnownTools = Annotated[
+    Path | None, typer.Option("--tools", help="Catalogue of tools that are known already; they keep ids and places.")
+]
+
 
 @importers.command("botocore")
 def import_botocore(
-    output: Annotated[Path, typer.Option("--out", help="Catalogue to write: .jsonl or .jsonl.gz.")],
+    output: Output,
     services: Annotated[str | None, typer.Option(help="AWS services separated by commas, e.g. s3,ec2.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="All services, some 19,000 operations.")] = False,
     examples: Annotated[Path | None, typer.Option(help="Also write the human-written examples as queries.")] = None,
@@ -42,12 +49,13 @@ def import_botocore(
 @importers.command("toolbench")
 def import_toolbench(
     path: Annotated[Path, typer.Argument(help="Folder or file of ToolBench, StableToolBench or ToolGen.")],
-    output: Annotated[Path, typer.Option("--out", help="Catalogue to write: .jsonl or .jsonl.gz.")],
+    output: Output,
     queries: Annotated[Path | None, typer.Option(help="Also write the labelled queries.")] = None,
-    trajectories: Annotated[Path | None, typer.Option(help="Also write what agents did, step by step.")] = None,
-    tools: Annotated[
-        Path | None, typer.Option(help="Catalogue of tools that are known already; they keep ids and places.")
-    ] = None,
+    trajectories: Trajectories = None,
+    branches: Annotated[
+        bool, typer.Option("--branches", help="Of answer trees, also write the branches that did not win.")
+    ] = False,
+    tools: KnownTools = None,
 ) -> None:
     """Import ToolBench: tool files, instructions, retrieval folders, answer trees; and ToolGen's ShareGPT files.
 
@@ -60,13 +68,19 @@ def import_toolbench(
     Queries that lie apart from the tool files: toolgen import toolbench solvable_queries --tools tools.jsonl
     --out all-tools.jsonl --queries test.jsonl
     """
-    from toolgen.agent.trajectory import write_trajectories
+    from toolgen.agent.trajectory import count_trajectories, write_trajectories
     from toolgen.queries import write_queries
     from toolgen.sources.toolbench_folder import import_toolbench
 
+    if branches and trajectories is None:
+        raise InputError(
+            "--branches are trajectories. Say where they are to be written (--trajectories), or leave it out."
+        )
     known = ToolCatalog.from_jsonl(tools) if tools is not None else None
     with progress_bar("Importing, kilobytes") as progress:
-        done = import_toolbench(path, known, trajectories=trajectories is not None, progress=progress)
+        done = import_toolbench(
+            path, known, trajectories=trajectories is not None, branches=branches, progress=progress
+        )
     for option, wanted, found in (
         ("--queries", queries, done.queries),
         ("--trajectories", trajectories, done.trajectories),
@@ -80,6 +94,8 @@ def import_toolbench(
     if trajectories is not None:
         write_trajectories(trajectories, done.trajectories)
     out.print(f"found {done.found}", markup=False)
+    if trajectories is not None:
+        out.print(str(count_trajectories(done.trajectories)), markup=False, soft_wrap=True)
     out.print(done.remarks.table())
     for count, what, file in (
         (len(done.catalog), f"tools ({done.new_tools:,} new)", output),
@@ -89,3 +105,52 @@ def import_toolbench(
         if file is not None or count:
             where = f"written to {file}" if file is not None else "found, and not asked for"
             err.print(f"{count:,} {what} {where}", markup=False, soft_wrap=True)
+
+
+@importers.command("apibank")
+def import_apibank(
+    path: Annotated[Path, typer.Argument(help="Folder with dialogues.jsonl and tools.jsonl, plain or gzip.")],
+    output: Output,
+    trajectories: Trajectories = None,
+    tools: KnownTools = None,
+) -> None:
+    """Import API-Bank: its tools, and its dialogues as trajectories.
+
+    Tools that dialogues call and that no file describes are added with their names alone.
+
+    Example: toolgen import apibank data/apibank --out tools.jsonl --trajectories trajectories.jsonl
+    """
+    from toolgen.sources.apibank import import_apibank
+
+    known = ToolCatalog.from_jsonl(tools) if tools is not None else None
+    _write(import_apibank(path, known), output, trajectories)
+
+
+@importers.command("traject")
+def import_traject(
+    path: Annotated[Path, typer.Argument(help="Folder with queries.jsonl and tools.jsonl, plain or gzip.")],
+    output: Output,
+    trajectories: Trajectories = None,
+    tools: KnownTools = None,
+) -> None:
+    """Import TRAJECT-Bench: its tools, and the calls of its queries as trajectories without observations.
+
+    Example: toolgen import traject data/traject --out tools.jsonl --trajectories trajectories.jsonl
+    """
+    from toolgen.sources.traject import import_traject
+
+    known = ToolCatalog.from_jsonl(tools) if tools is not None else None
+    _write(import_traject(path, known), output, trajectories)
+
+
+def _write(done: ImportedSet, output: Path, trajectories: Path | None) -> None:
+    from toolgen.agent.trajectory import count_trajectories, write_trajectories
+
+    done.catalog.to_jsonl(output)
+    if trajectories is not None:
+        write_trajectories(trajectories, done.trajectories)
+    out.print(str(count_trajectories(done.trajectories)), markup=False, soft_wrap=True)
+    out.print(done.remarks.table())
+    where = f"written to {trajectories}" if trajectories is not None else "found, and not asked for"
+    err.print(f"{len(done.catalog):,} tools ({done.new_tools:,} new) written to {output}", markup=False, soft_wrap=True)
+    err.print(f"{len(done.trajectories):,} trajectories {where}", markup=False, soft_wrap=True)

@@ -17,7 +17,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from toolgen.agent.trajectory import Step, Trajectory
+from toolgen.agent.trajectory import Message, Step, Trajectory
 from toolgen.codebook import TokenCodes
 from toolgen.errors import InputError
 from toolgen.prompts import PromptStyle
@@ -154,7 +154,8 @@ class TurnRenderer:
         """An episode, its end included.
 
         A step without an observation is one whose observation is empty. What was not finished ends behind its last
-        observation.
+        observation. What is said between calls stands there as it was said; where one side speaks twice in a row, the
+        other one says nothing in between.
 
         Raises:
             KeyError: A tool is not in the catalogue.
@@ -163,10 +164,24 @@ class TurnRenderer:
 
     def _pieces(self, trajectory: Trajectory) -> Iterator[Piece]:
         yield Piece(self.opening(trajectory.query), False)
+        assistants_turn = True
         for step in trajectory.steps:
-            yield from self._turn(step)
-            yield Piece(self.observes(step.observation or ""), False)
+            if isinstance(step, Message) and step.role == "user":
+                silent = self.frames.close if assistants_turn else ()
+                yield Piece((*silent, *self._asks(self._said(step.text))), False)
+                assistants_turn = True
+                continue
+            if not assistants_turn:
+                yield Piece(self._asks(()), False)
+            if isinstance(step, Message):
+                yield Piece((*self._said(step.text), *self.frames.close), True)
+            else:
+                yield from self._turn(step)
+                yield Piece(self.observes(step.observation or ""), False)
+            assistants_turn = isinstance(step, Step)
         if trajectory.ended != "unfinished":
+            if not assistants_turn:
+                yield Piece(self._asks(()), False)
             yield from self._turn(_finish(trajectory))
 
     def _turn(self, step: Step) -> Iterator[Piece]:

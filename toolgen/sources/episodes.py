@@ -1,16 +1,58 @@
-"""Agents' calls as ToolBench writes them: arguments as JSON text, and ``Finish`` as the call that ends. Knows neither
-files nor tools.
+"""Agents' calls as ToolBench writes them: arguments as JSON text, ``Finish`` as the call that ends, and what came back
+as ``{"error": ..., "response": ...}``. Knows neither files nor tools.
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from toolgen.agent.environment import Status
 from toolgen.agent.trajectory import Ending, Step, Trajectory
 
 FINISH = "Finish"
 GIVE_ANSWER = "give_answer"
+
+NO_SUCH_FUNCTION = 1
+"""ToolBench's code for a function name that the query's tools do not have."""
+
+_STATUSES = {0: Status.OK, NO_SUCH_FUNCTION: Status.UNKNOWN_TOOL, 2: Status.BAD_ARGUMENTS} | dict.fromkeys(
+    # Time-out, no such address, not subscribed, not authorised, too many requests, the limit of a minute, an error that
+    # the service told, a request that failed.
+    range(5, 13),
+    Status.FAILED,
+)
+"""Of ToolBench's observation codes; 3 and 4 are ends and no calls."""
+
+_ERROR = re.compile(r'\s*\{\s*"error"\s*:\s*"((?:[^"\\]|\\.)*)"\s*,\s*"response"\s*:')
+"""How an observation begins. ToolBench cuts long ones, so that they are no JSON as a whole."""
+
+_NO_SUCH_FUNCTION = "No such function name: "
+
+
+def call_status(observation: str, code: int | None = None) -> Status | None:
+    """How a call went, after what ToolBench says of it.
+
+    Args:
+        observation: What came back.
+        code: ToolBench's ``observation_code``; None where only the text is known, as in training files.
+
+    Returns:
+        The code's status. A call whose error is not empty failed even where ToolBench gives it the code of success, as
+        it does when its own wrapper of a service breaks. Without a code the error alone decides, and None is for text
+        of another form.
+    """
+    found = _ERROR.match(observation)
+    error = found.group(1) if found else None
+    if code is not None:
+        return Status.FAILED if code == 0 and error else _STATUSES.get(code)
+    if error is None:
+        return None
+    if error.startswith(_NO_SUCH_FUNCTION):
+        return Status.UNKNOWN_TOOL
+    return Status.FAILED if error else Status.OK
 
 
 class BrokenCallError(Exception):
@@ -58,10 +100,9 @@ class Episode:
             self._steps.append(Step(tool, given, thought="\n".join(self._thoughts)))
             self._thoughts.clear()
 
-    def observe(self, text: str) -> None:
-        """What came back from the last call."""
-        last = self._steps[-1]
-        self._steps[-1] = Step(last.tool, last.arguments, text, last.thought)
+    def observe(self, text: str, status: Status | None) -> None:
+        """What came back from the last call, and how it went."""
+        self._steps[-1] = replace(self._steps[-1], observation=text, status=status)
 
     def trajectory(
         self, trajectory_id: str, query: str, won: bool | None = None, metadata: Mapping[str, Any] | None = None
@@ -112,18 +153,19 @@ def _begins(first: Trajectory, whole: Trajectory) -> bool:
             whole.answer,
             whole.last_thought,
         )
-    count = len(first.steps)
-    if count > len(whole.steps):
+    # An episode has no messages: all its steps are calls.
+    count, calls = len(first.calls), whole.calls
+    if count > len(calls):
         return False
-    following = whole.steps[count].thought if count < len(whole.steps) else whole.last_thought
+    following = calls[count].thought if count < len(calls) else whole.last_thought
     if not following.startswith(first.last_thought):
         return False
-    if count and first.steps[-1].observation is None:
-        last, same = first.steps[-1], whole.steps[count - 1]
+    if count and first.calls[-1].observation is None:
+        last, same = first.calls[-1], calls[count - 1]
         if (last.tool, last.arguments, last.thought) != (same.tool, same.arguments, same.thought):
             return False
         count -= 1
-    return first.steps[:count] == whole.steps[:count]
+    return first.calls[:count] == calls[:count]
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -1,5 +1,5 @@
-"""What an import did beside taking things over: merged, renamed, left out, with counts and the first examples. Knows
-no format."""
+"""What an import did beside taking things over: merged, renamed, left out, with counts and examples. Knows no
+format."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from rich.table import Table
 from toolgen.terminal import visible
 
 EXAMPLES = 3
-"""Examples that are kept of each remark."""
+"""Examples of a remark that are shown, and that are kept of all that is not left out."""
 
 
 Kind = Literal["merged", "renamed", "dropped", "noted"]
@@ -27,24 +27,31 @@ class Remark:
 
 
 class Remarks:
-    """Counts of remarks, in the order in which they first came up."""
+    """Counts of remarks, in the order in which they first came up.
+
+    Attributes:
+        counts: How often each came up.
+        examples: What each is about: the first few, and of what was dropped all, so that it can be accounted for.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[Remark] = Counter()
         self.examples: dict[Remark, list[str]] = {}
 
     def add(self, remark: Remark, example: str) -> None:
-        """Count once more; the first examples are kept."""
+        """Count once more."""
         self.counts[remark] += 1
-        if len(kept := self.examples.setdefault(remark, [])) < EXAMPLES:
-            kept.append(example)
+        self._keep(remark, [example])
 
     def extend(self, other: "Remarks") -> None:
         """Count all of another's too."""
         self.counts.update(other.counts)
         for remark, examples in other.examples.items():
-            kept = self.examples.setdefault(remark, [])
-            kept.extend(examples[: EXAMPLES - len(kept)])
+            self._keep(remark, examples)
+
+    def _keep(self, remark: Remark, examples: list[str]) -> None:
+        kept = self.examples.setdefault(remark, [])
+        kept.extend(examples if remark.kind == "dropped" else examples[: EXAMPLES - len(kept)])
 
     def table(self) -> Table:
         """For the terminal; examples are strangers' text and can neither format nor steer it."""
@@ -52,7 +59,7 @@ class Remarks:
         for justify in ("left", "right", "left"):
             table.add_column(justify=justify, vertical="top")
         for remark, count in sorted(self.counts.items(), key=lambda item: get_args(Kind).index(item[0].kind)):
-            examples = "".join(f"\n  {escape(visible(example))}" for example in self.examples[remark])
+            examples = "".join(f"\n  {escape(visible(example))}" for example in self.examples[remark][:EXAMPLES])
             rest = f"\n  and {count - EXAMPLES:,} more" if count > EXAMPLES else ""
             table.add_row(remark.kind, f"{count:,}", f"{escape(remark.text)}[dim]{examples}{rest}[/]")
         return table

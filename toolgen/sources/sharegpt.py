@@ -16,7 +16,7 @@ from toolgen.errors import InputError
 from toolgen.files import Line
 from toolgen.queries import Query
 from toolgen.sources.collection import ToolCollection
-from toolgen.sources.episodes import BrokenCallError, Episode, Longest
+from toolgen.sources.episodes import BrokenCallError, Episode, Longest, call_status
 from toolgen.sources.remarks import Remark, Remarks
 from toolgen.sources.toolbench import SOURCE, block, joined
 from toolgen.tools import Tool
@@ -114,7 +114,7 @@ class Conversations:
         found: list[Trajectory] = []
         for trajectory in self._longest.all():
             steps = []
-            for step in trajectory.steps:
+            for step in trajectory.calls:
                 if (tool := self._id(step.tool)) is None:
                     self._remarks.add(UNKNOWN_CALL, f"{trajectory.id}: {step.tool}")
                     break
@@ -256,5 +256,5 @@ def _episode(messages: list[Message]) -> Episode | None:
         elif content not in _REQUESTS:
             if code is not None or not episode.awaits:
                 return None
-            episode.observe(message.content)
+            episode.observe(message.content, call_status(message.content))
     return episode if code is None else None

@@ -86,6 +86,7 @@ def import_toolbench(
     known: ToolCatalog | None = None,
     *,
     trajectories: bool = True,
+    branches: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Imported:
     """Read all that a folder or file of ToolBench, StableToolBench or ToolGen holds.
@@ -94,6 +95,7 @@ def import_toolbench(
         path: Such as ToolBench's ``data``, StableToolBench's ``solvable_queries``, or a file of ToolGen's.
         known: Tools that keep their ids and places, for queries and trajectories that lie apart from them.
         trajectories: Whether to read answer trees and agents' conversations, which takes time and memory.
+        branches: Whether to take the branches of answer trees that did not win, beside the one that did.
         progress: Told (done, total) in kilobytes.
 
     Raises:
@@ -127,9 +129,9 @@ def import_toolbench(
     catalog = tools.catalog()
     done = conversations.trajectories()
     if trajectories:
-        answers = Answers(catalog, queries, remarks)
-        read = (answers.read(read_value(file, advance), _name(file, path), str(file)) for file in found.answers)
-        done += [trajectory for trajectory in read if trajectory is not None]
+        answers = Answers(catalog, queries, remarks, branches=branches)
+        for file in found.answers:
+            done += answers.read(read_value(file, advance), _name(file, path), str(file))
     else:
         for file in found.answers:
             remarks.add(UNREAD, file.name)
