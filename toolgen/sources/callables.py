@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -116,7 +117,7 @@ def read_docstring(text: str) -> tuple[str, Mapping[str, str]]:
     """
     sections = list(_SECTION.finditer(text))
     said: dict[str, str] = {}
-    for section, after in zip(sections, [*sections[1:], None], strict=True):
+    for section, after in zip_longest(sections, sections[1:]):
         if section.group(1) in _ARGUMENTS:
             body = inspect.cleandoc(text[section.end() : after.start() if after else None])
             said |= {name: " ".join(words.split()) for name, words in _ENTRY.findall(body)}
