@@ -7,6 +7,7 @@ at the account's state runs in a fork of the account, so that it can change noth
 
 import base64
 import datetime
+import gc
 import importlib
 import itertools
 import json
@@ -107,6 +108,7 @@ class _Cloud:
         from botocore.config import Config
         from moto.backend_index import backend_url_patterns
         from moto.backends import get_backend
+        from moto.core.models import botocore_stubber
 
         config = Config(
             retries={"total_max_attempts": 1},
@@ -114,7 +116,9 @@ class _Cloud:
             response_checksum_validation="when_required",
         )
         client = self._session.create_client(service, region_name=REGION, config=config)
-        client.meta.events.register_first("before-send", self._send)
+        # All handlers of an event are called: moto's own would run the operation a second time.
+        client.meta.events.unregister("before-send", botocore_stubber)
+        client.meta.events.register("before-send", self._send)
         self._clients[service] = client
         for name, pattern in backend_url_patterns:
             if pattern.match(client.meta.endpoint_url):
@@ -128,6 +132,20 @@ class _Cloud:
             # It would wait on a lock for a message that nobody can send meanwhile.
             queue = importlib.import_module("moto.sqs.models").Queue
             queue.wait_for_messages = lambda _, timeout: self._clock.sleep(timeout)
+        self._warm(client)
+
+    def _warm(self, client: Any) -> None:
+        """Read something, so that what is loaded with a first request need not be loaded in every task."""
+        operations = map(client.meta.service_model.operation_model, client.meta.method_to_api_mapping.values())
+        harmless = (
+            operation.name
+            for operation in operations
+            if operation.name.startswith(("List", "Describe"))
+            and not (operation.input_shape and operation.input_shape.required_members)
+        )
+        if operation := next(harmless, None):
+            with self._apart(f"{client.meta.service_model.service_name}:warm"):
+                self.call(0, client.meta.service_model.service_name, operation, "{}", 1)
 
     def _send(self, request: Any, **_: Any) -> Any:
         """Answer a request in the place of the network."""
@@ -154,6 +172,7 @@ class _Cloud:
         """
         from botocore.exceptions import ClientError, ParamValidationError
         from botocore.parsers import ResponseParserError
+        from botocore.validate import ParamValidator
 
         tool = f"{service}.{operation}"
         client = self._clients[service]
@@ -163,9 +182,10 @@ class _Cloud:
         self._settle(str(number))
         self._clock.now += 1
         self._sent = self._left = False
+        shape = client.meta.service_model.operation_model(operation).input_shape
+        values = json.loads(arguments)
         try:
-            shape = client.meta.service_model.operation_model(operation).input_shape
-            values = _typed(shape, json.loads(arguments)) if shape else json.loads(arguments)
+            values = _typed(shape, values) if shape else values
             response = getattr(client, methods[operation])(**values)
             response.pop("ResponseMetadata", None)
             return observed(Status.OK, _shown(response), most)
@@ -185,9 +205,13 @@ class _Cloud:
         except Exception as error:
             if self._left:
                 return observed(Status.UNAVAILABLE, f"{tool} cannot run here: it would need a network.", most)
-            # Whatever fails before anything was sent lies in what was to be sent.
-            status = Status.CRASHED if self._sent else Status.BAD_ARGUMENTS
-            return observed(status, f"{tool}: {type(error).__name__}: {error}", most)
+            if self._sent:
+                return observed(Status.CRASHED, f"{tool}: {type(error).__name__}: {error}", most)
+            # What fails before anything is sent lies in what was to be sent. botocore's handlers read it first, and
+            # fail in other words than its validation.
+            report = ParamValidator().validate(values, shape) if shape else None
+            said = report.generate_report() if report and report.has_errors() else f"{type(error).__name__}: {error}"
+            return observed(Status.BAD_ARGUMENTS, f"{tool}: {said}", most)
 
 
 class _BlobError(ValueError):
@@ -257,6 +281,8 @@ class _Server:
                 self._cloud.open(request["service"])
                 return {}
             case "begin":
+                # What is there already is left alone by the collector, and stays shared.
+                gc.freeze()
                 return {} if _forked() else None
             case "end":
                 return {"end": True}
