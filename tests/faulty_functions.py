@@ -165,7 +165,7 @@ def huge_list() -> list[int]:
 
 
 def noisy() -> str:
-    print("{}\n" * 100_000)
+    print("{}\n" * 100_000)  # noqa: T201
     sys.stdout.write("noise")
     sys.stderr.write("noise")
     os.write(1, b"noise\n")

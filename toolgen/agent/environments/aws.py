@@ -64,7 +64,6 @@ class AwsEnvironment:
         self._worker: Worker | None = None
         self._opened: list[str] = []
         self._begun = False
-        self._number = 0
         self._calls: list[dict[str, Any]] = []
 
     @property
@@ -74,7 +73,6 @@ class AwsEnvironment:
 
     def reset(self) -> None:
         """Begin another task, in an empty account, with the same seed."""
-        self._number = 0
         self._calls.clear()
         self._leave()
 
@@ -96,8 +94,7 @@ class AwsEnvironment:
         """
         if tool not in self._catalog:
             return Observation(Status.UNKNOWN_TOOL, f"There is no tool {tool[:100]!r}.")
-        self._number += 1
-        made = self._call(tool, arguments, self._number, self._limits.most_characters)
+        made = self._call(tool, arguments, self._limits.most_characters)
         if isinstance(made, Observation):
             return made
         observation, certain = self._ask("call", made)
@@ -123,7 +120,7 @@ class AwsEnvironment:
         """
         if tool.partition(".")[0] not in available_services():
             raise InputError(f"{tool!r} is no operation of AWS. Write one like s3.ListBuckets.")
-        made = self._call(tool, arguments or {}, self._number, MOST_LOOKED_AT)
+        made = self._call(tool, arguments or {}, MOST_LOOKED_AT)
         return made if isinstance(made, Observation) else self._ask("look", made)[0]
 
     def close(self) -> None:
@@ -138,12 +135,14 @@ class AwsEnvironment:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _call(self, tool: str, arguments: Arguments, number: int, most: int) -> dict[str, Any] | Observation:
+    def _call(self, tool: str, arguments: Arguments, most: int) -> dict[str, Any] | Observation:
         try:
             text = arguments_text(arguments)
         except ArgumentsError as error:
             return Observation(Status.BAD_ARGUMENTS, f"{tool}: {error}.")
         service, _, operation = tool.partition(".")
+        # A faulty call has no number: ids are those of a task without it.
+        number = len(self._calls) + 1
         return {"number": number, "service": service, "operation": operation, "arguments": text, "most": most}
 
     def _ask(self, do: str, call: dict[str, Any]) -> tuple[Observation, bool]:

@@ -1,5 +1,5 @@
-"""A clock and chance of one's own for a process in which AWS is simulated, so that the same calls give the same answers.
-Knows Python's modules and nothing of AWS.
+"""A clock and chance of its own for a process in which AWS is simulated, so that the same calls give the same
+answers. Knows Python's modules and nothing of AWS.
 
 What reads the time gets the simulated one, which stands still but where somebody sleeps: sleeping moves it and takes
 no time. What asks the system for random bytes, such as ``uuid4``, gets those of a seed.

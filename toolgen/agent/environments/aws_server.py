@@ -1,4 +1,4 @@
-"""AWS in a worker's process: botocore's clients, moto behind them, no network. Knows botocore and moto, but no catalogue.
+"""AWS in a worker's process: botocore's clients, moto behind them, no network. Knows botocore and moto, no catalogue.
 
 Two processes take turns on one pipe. The first, *home*, loads services and never has a call: what it holds is the state
 in which every task begins. For a task it forks, and the fork, the *account*, answers until it is told to end. A look
