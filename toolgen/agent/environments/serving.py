@@ -1,5 +1,5 @@
-"""The other side of a ``Worker``: reads requests, has them answered, writes the answers. Knows pipes and limits, not what
-is asked. Runs in the worker's process only."""
+"""The other side of a ``Worker``: reads requests, has them answered, writes the answers. Knows pipes and limits, not
+what is asked. Runs in the worker's process only."""
 
 import json
 import os
