@@ -44,7 +44,7 @@ def run(world: AwsEnvironment) -> list[Observation]:
 
 
 def buckets(world: AwsEnvironment) -> list[str]:
-    return [bucket["Name"] for bucket in json.loads(world.query("s3.ListBuckets").content)["Buckets"]]
+    return sorted(bucket["Name"] for bucket in json.loads(world.query("s3.ListBuckets").content)["Buckets"])
 
 
 @pytest.fixture(scope="module")

@@ -92,7 +92,8 @@ def tool_function(function: Callable[..., Any], tool_id: str) -> ToolFunction:
         return args, kwargs
 
     try:
-        reader: TypeAdapter[Any] = TypeAdapter(caught)
+        signature: Any = caught
+        reader: TypeAdapter[Any] = TypeAdapter(signature)
         schema = reader.json_schema(schema_generator=_Untitled)
     except (PydanticUserError, PydanticInvalidForJsonSchema, NameError) as error:
         brief = str(error).splitlines()[0]

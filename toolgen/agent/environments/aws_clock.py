@@ -9,6 +9,7 @@ import datetime
 import os
 import random
 import time
+from typing import SupportsIndex
 
 BEGINNING = datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC).timestamp()
 """When every task begins, in seconds since 1970."""
@@ -23,9 +24,9 @@ class Clock:
         self.now = BEGINNING
         """Seconds since 1970."""
 
-    def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: SupportsIndex | float) -> None:
         """Let time pass at once."""
-        self.now += max(0.0, seconds)
+        self.now += max(0.0, float(seconds))
 
 
 class _Kind(type):

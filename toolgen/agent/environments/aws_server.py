@@ -53,7 +53,14 @@ class _Cloud:
 
         self._ids = mock_random
         self._settle("home")
-        mock_aws(config={"lambda": {"use_docker": False}, "batch": {"use_docker": False}}).start()
+        mock_aws(
+            config={
+                "lambda": {"use_docker": False},
+                "batch": {"use_docker": False},
+                # Such as ReadOnlyAccess, which every account has.
+                "iam": {"load_aws_managed_policies": True},
+            }
+        ).start()
         self._order_backends()
         self._session = botocore.session.Session()
         self._session.set_credentials(_KEY, "no secret")
