@@ -19,7 +19,7 @@ from toolgen.agent.environments.worker import (
     Worker,
     arguments_text,
 )
-from toolgen.errors import InputError, require
+from toolgen.errors import InputError
 from toolgen.sources.botocore import available_services
 from toolgen.tools import ToolCatalog
 
@@ -49,7 +49,6 @@ class AwsEnvironment:
 
         Raises:
             InputError: A tool is no operation of AWS.
-            MissingPackageError: moto is not installed.
         """
         known = set(available_services())
         for tool in catalog:
@@ -167,7 +166,6 @@ class AwsEnvironment:
                 # Only a process without an account loads services: so the next task finds them.
                 self._leave()
             if self._worker is None:
-                require("moto", purpose="The AWS environment")
                 self._worker = Worker("aws_server", self._limits.megabytes, _variables(self._seed))
                 for opened in self._opened:
                     self._worker.ask({"do": "open", "service": opened}, START_SECONDS)
