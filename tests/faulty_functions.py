@@ -66,7 +66,6 @@ def stop() -> None:
 def deaf() -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    os.setpgid(0, 0) if os.getsid(0) != os.getpid() else None
     time.sleep(600)
 
 

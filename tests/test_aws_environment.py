@@ -131,6 +131,8 @@ def test_a_look_changes_nothing(world: AwsEnvironment) -> None:
         ("s3.CreateBucket", ["a"], Status.BAD_ARGUMENTS, "given by name"),
         ("s3.PutObject", {"Bucket": "a", "Key": "b", "Body": "plain"}, Status.BAD_ARGUMENTS, "'plain' is no base64"),
         ("s3.PutObject", {"Bucket": "a", "Key": "b", "Expires": "soon"}, Status.BAD_ARGUMENTS, "Expires"),
+        ("s3.PutObject", {"Bucket": "a", "Key": "b", "Expires": "9" * 16}, Status.BAD_ARGUMENTS, "timezone"),
+        ("s3.PutObject", {"Bucket": "a", "Key": "\ud800"}, Status.BAD_ARGUMENTS, "surrogates not allowed"),
         ("s3.ListBuckets", {"MaxBuckets": float("nan")}, Status.BAD_ARGUMENTS, "no JSON"),
         ("s3.HeadBucket", {"Bucket": "missing"}, Status.FAILED, "404: Not Found"),
         ("sns.Publish", {"TopicArn": TOPIC, "Message": "x"}, Status.FAILED, "NotFound"),

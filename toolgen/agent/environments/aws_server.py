@@ -179,7 +179,6 @@ class _Cloud:
         """
         from botocore.exceptions import ClientError, ParamValidationError
         from botocore.parsers import ResponseParserError
-        from botocore.validate import ParamValidator
 
         tool = f"{service}.{operation}"
         client = self._clients[service]
@@ -214,11 +213,23 @@ class _Cloud:
                 return observed(Status.UNAVAILABLE, f"{tool} cannot run here: it would need a network.", most)
             if self._sent:
                 return observed(Status.CRASHED, f"{tool}: {type(error).__name__}: {error}", most)
-            # What fails before anything is sent lies in what was to be sent. botocore's handlers read it first, and
-            # fail in other words than its validation.
-            report = ParamValidator().validate(values, shape) if shape else None
-            said = report.generate_report() if report and report.has_errors() else f"{type(error).__name__}: {error}"
-            return observed(Status.BAD_ARGUMENTS, f"{tool}: {said}", most)
+            # What fails before anything is sent lies in what was to be sent.
+            return observed(Status.BAD_ARGUMENTS, f"{tool}: {_wrong(shape, values, error)}", most)
+
+
+def _wrong(shape: Any, values: Any, error: Exception) -> str:
+    """What is wrong with arguments that could not be sent, in the words of botocore's validation where it has any.
+
+    Its handlers read them before it, and some values it meets with an error of its own.
+    """
+    from botocore.validate import ParamValidator
+
+    said = f"{type(error).__name__}: {error}"
+    try:
+        report = ParamValidator().validate(values, shape)
+        return str(report.generate_report()) if report.has_errors() else said
+    except Exception:
+        return said
 
 
 class _BlobError(ValueError):

@@ -15,6 +15,9 @@ from toolgen.agent.environments.worker import (
 from toolgen.errors import InputError
 from toolgen.tools import Tool, ToolCatalog
 
+LIMITS = Limits()
+"""What a call may take unless somebody says otherwise."""
+
 _LOST = "What earlier calls left behind is gone."
 
 
@@ -30,7 +33,7 @@ class FunctionEnvironment:
         'list buckets'
     """
 
-    def __init__(self, functions: Sequence[str], limits: Limits = Limits()) -> None:  # noqa: B008
+    def __init__(self, functions: Sequence[str], limits: Limits = LIMITS) -> None:
         """
         Args:
             functions: Such as ``shop.orders:cancel_order``; also the ids of the tools. What a signature says becomes

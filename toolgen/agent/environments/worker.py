@@ -208,7 +208,9 @@ class Worker:
         except subprocess.TimeoutExpired:
             return Fault(Status.CRASHED, "it closed its connection")
         if code < 0:
-            return Fault(Status.CRASHED, f"its process was ended by {signal.Signals(-code).name}")
+            known = -code in set(signal.Signals)
+            name = signal.Signals(-code).name if known else f"signal {-code}"
+            return Fault(Status.CRASHED, f"its process was ended by {name}")
         return Fault(Status.CRASHED, f"it ended its process, with exit code {code}")
 
 
