@@ -51,6 +51,8 @@ class _Cloud:
         from moto import mock_aws
         from moto.moto_api._internal import mock_random
 
+        # Else moto would look for the caller's key among all users of all partitions, and make these first.
+        os.environ["MOTO_ACCOUNT_ID"] = _ACCOUNT
         self._ids = mock_random
         self._settle("home")
         mock_aws(
