@@ -17,12 +17,29 @@ Arguments = Sequence[str] | Mapping[str, Any]
 
 
 class Status(Enum):
-    """How a call went."""
+    """How a call went.
+
+    Attributes:
+        OK: It has a result.
+        UNKNOWN_TOOL: There is no such tool.
+        BAD_ARGUMENTS: The tool did not run: its arguments are none that it takes.
+        FAILED: The tool ran and refused, in its own words.
+        UNAVAILABLE: The tool cannot run here, whatever its arguments: it is not simulated, or needs a network.
+        TIMED_OUT: It took too long and was stopped.
+        OUT_OF_MEMORY: It asked for more memory than it may have.
+        CRASHED: It broke: it ended or lost its process, or met a fault inside itself.
+        MALFORMED: It ran, and what it gave back cannot be read.
+    """
 
     OK = "ok"
     UNKNOWN_TOOL = "unknown tool"
     BAD_ARGUMENTS = "bad arguments"
     FAILED = "failed"
+    UNAVAILABLE = "unavailable"
+    TIMED_OUT = "timed out"
+    OUT_OF_MEMORY = "out of memory"
+    CRASHED = "crashed"
+    MALFORMED = "malformed"
 
 
 @dataclass(frozen=True, slots=True)
