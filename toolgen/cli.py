@@ -17,6 +17,7 @@ from toolgen.index import indexes
 from toolgen.query_commands import makers
 from toolgen.retrieve import retrieve
 from toolgen.split_commands import check_splits_command, split_command
+from toolgen.task_commands import taskers
 from toolgen.terminal import err, out, progress_bar, run_app, visible
 from toolgen.toolken_commands import toolkens
 from toolgen.tools import ToolCatalog
@@ -34,6 +35,7 @@ app.add_typer(indexes, name="index")
 app.add_typer(makers, name="queries")
 app.add_typer(benches, name="bench")
 app.add_typer(toolkens, name="toolken")
+app.add_typer(taskers, name="tasks")
 app.command("retrieve")(retrieve)
 app.command("split")(split_command)
 app.command("check-splits")(check_splits_command)

@@ -195,7 +195,7 @@ def read_trajectories(path: str | os.PathLike[str], catalog: ToolCatalog | None 
     trajectories: list[Trajectory] = []
     seen: dict[str, str] = {}
     for record, where in read_jsonl(path):
-        trajectory = _trajectory(record, where)
+        trajectory = trajectory_of(record, where)
         if trajectory.id in seen:
             raise InputError(
                 f"{where}: duplicate trajectory id {trajectory.id!r}, first given at {seen[trajectory.id]}."
@@ -218,7 +218,16 @@ def write_trajectories(path: str | os.PathLike[str], trajectories: Iterable[Traj
     write_jsonl(path, (trajectory.to_record() for trajectory in trajectories))
 
 
-def _trajectory(record: Mapping[str, Any], where: str) -> Trajectory:
+def trajectory_of(record: Mapping[str, Any], where: str) -> Trajectory:
+    """A trajectory as one line holds it.
+
+    Args:
+        record: What the line holds; fields that no trajectory has go into ``metadata``.
+        where: File and line, for error messages.
+
+    Raises:
+        InputError: The record is broken.
+    """
     for key in ("id", "query"):
         if not isinstance(record.get(key), str):
             raise InputError(

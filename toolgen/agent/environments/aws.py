@@ -44,7 +44,7 @@ class AwsEnvironment:
         """
         Args:
             catalog: Operations of AWS, as ``toolgen.sources.botocore`` imports them, or some of them.
-            seed: Of all ids.
+            seed: Of all ids, unless ``reset`` gives a task its own.
             limits: Of one call. Loading a service is not counted.
 
         Raises:
@@ -58,7 +58,7 @@ class AwsEnvironment:
                     "leave the tool out."
                 )
         self._catalog = catalog
-        self._seed = seed
+        self._seed = self._task_seed = seed
         self._limits = limits
         self._worker: Worker | None = None
         self._opened: list[str] = []
@@ -70,8 +70,14 @@ class AwsEnvironment:
         """The operations."""
         return self._catalog
 
-    def reset(self) -> None:
-        """Begin another task, in an empty account, with the same seed."""
+    def reset(self, seed: int | None = None) -> None:
+        """Begin another task, in an empty account.
+
+        Args:
+            seed: Of the ids that the task's calls make; None takes the environment's. Ids of what an account holds
+                before any call are always of the environment's.
+        """
+        self._task_seed = self._seed if seed is None else seed
         self._calls.clear()
         self._leave()
 
@@ -173,7 +179,7 @@ class AwsEnvironment:
                 self._worker.ask({"do": "open", "service": service}, START_SECONDS)
                 self._opened.append(service)
             if not self._begun:
-                self._worker.ask({"do": "begin"}, START_SECONDS)
+                self._worker.ask({"do": "begin", "seed": self._task_seed}, START_SECONDS)
                 self._begun = True
                 for call in self._calls:
                     self._worker.ask({"do": "call", "call": call}, START_SECONDS)

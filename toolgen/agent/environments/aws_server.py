@@ -43,7 +43,7 @@ class _Cloud:
     """The simulation."""
 
     def __init__(self, seed: int) -> None:
-        self._seed = seed
+        self._seed = self._task_seed = seed
         self._clock, self._bytes = take_over()
         self._forbid_network()
         # From here on: what they import must meet the clock.
@@ -54,7 +54,7 @@ class _Cloud:
         # Else moto would look for the caller's key among all users of all partitions, and make these first.
         os.environ["MOTO_ACCOUNT_ID"] = _ACCOUNT
         self._ids = mock_random
-        self._settle("home")
+        self._settle(f"{seed}:home")
         mock_aws(
             config={
                 "lambda": {"use_docker": False},
@@ -78,9 +78,13 @@ class _Cloud:
         # An audit hook cannot be taken away again, and sees what C code does too.
         sys.addaudithook(hook)
 
-    def _settle(self, where: str) -> None:
+    def begin(self, seed: int) -> None:
+        """From now on the ids that calls make depend on this seed."""
+        self._task_seed = seed
+
+    def _settle(self, seed: str) -> None:
         for source in (self._ids, self._bytes, random):
-            source.seed(f"{self._seed}:{where}")
+            source.seed(seed)
 
     def _order_backends(self) -> None:
         """What a service holds at first must not depend on which service was touched first."""
@@ -103,7 +107,8 @@ class _Cloud:
         """Chance and time of its own, such as at the beginning of all; afterwards as if nothing had been."""
         sources, now = (self._ids, self._bytes, random), self._clock.now
         states = [source.getstate() for source in sources]
-        self._settle(where)
+        # Not the task's seed: what is there at first may be made in the task or before it.
+        self._settle(f"{self._seed}:{where}")
         self._clock.now = BEGINNING
         try:
             yield
@@ -187,7 +192,7 @@ class _Cloud:
         methods = {name: method for method, name in client.meta.method_to_api_mapping.items()}
         if operation not in methods:
             return observed(Status.UNKNOWN_TOOL, f"There is no tool {tool[:100]!r}.", most)
-        self._settle(str(number))
+        self._settle(f"{self._task_seed}:{number}")
         self._clock.now += 1
         self._sent = self._left = False
         shape = client.meta.service_model.operation_model(operation).input_shape
@@ -303,7 +308,10 @@ class _Server:
             case "begin":
                 # What is there already is left alone by the collector, and stays shared.
                 gc.freeze()
-                return {} if _forked() else None
+                if not _forked():
+                    return None
+                self._cloud.begin(request["seed"])
+                return {}
             case "end":
                 return {"end": True}
             case "call":
