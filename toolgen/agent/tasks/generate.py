@@ -11,6 +11,7 @@ from typing import Any
 
 from toolgen.agent.environment import Observation, Status
 from toolgen.agent.environments.aws import AwsEnvironment
+from toolgen.agent.environments.worker import Limits
 from toolgen.agent.tasks.aws_recipes import RECIPES
 from toolgen.agent.tasks.patterns import read_json_text, resolve
 from toolgen.agent.tasks.recipes import Recipe, fill, worded
@@ -24,6 +25,9 @@ from toolgen.tools import Tool, ToolCatalog
 
 HELD_OUT = ("ecr", "kinesis", "route53", "secretsmanager", "stepfunctions")
 """Services for tests of tools that no training task calls; the others are for training, in a split by service."""
+
+_LIMITS = Limits(seconds=300.0, megabytes=4096)
+"""A reference is slow only where the machine is busy; then the same task must come of it all the same."""
 
 _ATTEMPTS = 50
 """To find a query that no earlier task has."""
@@ -78,7 +82,7 @@ def generate_tasks(
     catalog = ToolCatalog(Tool(tool, tool.partition(".")[2]) for tool in sorted(tools))
     made: list[Task] = []
     asked: set[str] = set()
-    with AwsEnvironment(catalog) as account:
+    with AwsEnvironment(catalog, limits=_LIMITS) as account:
         # Loading a service gives up the account, so all are there before the first task.
         for service in dict.fromkeys(service for recipe in recipes for service in recipe.services):
             account.query(f"{service}.none")
