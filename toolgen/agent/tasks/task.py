@@ -3,8 +3,8 @@
 A line is a trajectory, the reference, with what makes a task of it beside it; so a file of tasks is a file of
 trajectories, too::
 
-    {"id": "train-0-7", "query": "Drop the queue jobs.", "steps": [...], "ended": "answer", "answer": "...", "won": true,
-     "recipe": "sqs-delete", "services": ["sqs"], "split": "train", "seed": 81,
+    {"id": "train-0-7", "query": "Drop the queue jobs.", "steps": [...], "ended": "answer", "answer": "...",
+     "won": true, "recipe": "sqs-delete", "services": ["sqs"], "split": "train", "seed": 81,
      "setup": [{"tool": "sqs.CreateQueue", "arguments": {"QueueName": "jobs"}}],
      "expected": [{"QueueUrl": {"$ref": ["call", 1, "QueueUrl"]}}, ...],
      "checks": [{"looks": [{"tool": "sqs.GetQueueUrl", "arguments": {"QueueName": "jobs"}}],

@@ -63,8 +63,10 @@ def words(split: Split) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def share(texts: Sequence[str], split: Split) -> list[str]:
-    """Those of some texts that belong to a split: a fifth, but one at least, to test, as many to validation, the rest to
-    training."""
+    """Those of some texts that belong to a split.
+
+    A fifth, but one at least, is for test, as many are for validation, the rest is for training.
+    """
     ranked = sorted(dict.fromkeys(texts), key=lambda text: hashlib.sha256(text.encode()).digest())
     part = max(1, len(ranked) // 5)
     bounds = {"test": (0, part), "validation": (part, 2 * part), "train": (2 * part, len(ranked))}

@@ -26,7 +26,8 @@ _USER = Do("cognito-idp.AdminCreateUser", {"UserPoolId": "{id}", "Username": "{u
 
 RECIPES = (
     Recipe(
-        "cognito-create", _SLOTS,
+        "cognito-create",
+        _SLOTS,
         (
             "create a user pool called {pool}",
             "make a Cognito user pool with the name {pool}",
@@ -40,7 +41,8 @@ RECIPES = (
         setup=(_OTHER,),
     ),
     Recipe(
-        "cognito-group", _SLOTS,
+        "cognito-group",
+        _SLOTS,
         (
             "create a group {group} in the user pool {id}",
             "add the group {group} to the Cognito user pool {id}",
@@ -51,10 +53,12 @@ RECIPES = (
         (_GROUP,),
         (_GROUPED,),
         "The group {group} is there.",
-        setup=(_POOL, _OTHER), refs=_HAD,
+        setup=(_POOL, _OTHER),
+        refs=_HAD,
     ),
     Recipe(
-        "cognito-delete-id", _SLOTS,
+        "cognito-delete-id",
+        _SLOTS,
         (
             "delete the user pool {id}",
             "remove the Cognito user pool with the id {id}",
@@ -65,10 +69,12 @@ RECIPES = (
         (Do("cognito-idp.DeleteUserPool", {"UserPoolId": "{id}"}, "I delete the user pool {id}."),),
         (_GONE, _OTHER_STANDS),
         "The user pool is gone.",
-        setup=(_POOL, _OTHER), refs=_HAD,
+        setup=(_POOL, _OTHER),
+        refs=_HAD,
     ),
     Recipe(
-        "cognito-create-group", _SLOTS,
+        "cognito-create-group",
+        _SLOTS,
         (
             "create a user pool {pool} with a group {group}",
             "make a Cognito user pool called {pool} and add the group {group} to it",
@@ -79,10 +85,12 @@ RECIPES = (
         (_CREATE, _GROUP),
         (_GROUPED,),
         "The user pool {pool} has the group {group}.",
-        setup=(_OTHER,), refs=_MADE,
+        setup=(_OTHER,),
+        refs=_MADE,
     ),
     Recipe(
-        "cognito-create-client", _SLOTS,
+        "cognito-create-client",
+        _SLOTS,
         (
             "create a user pool {pool} with an app client {group}",
             "make a Cognito user pool called {pool} and a client {group} for it",
@@ -100,10 +108,12 @@ RECIPES = (
             ),
         ),
         "The user pool {pool} has the client {group}.",
-        setup=(_OTHER,), refs=_MADE,
+        setup=(_OTHER,),
+        refs=_MADE,
     ),
     Recipe(
-        "cognito-find-group", _SLOTS,
+        "cognito-find-group",
+        _SLOTS,
         (
             "add a group {group} to the existing user pool {pool}",
             "find the Cognito user pool {pool} and create the group {group} there",
@@ -114,10 +124,12 @@ RECIPES = (
         (_LIST, _GROUP),
         (_GROUPED,),
         "The user pool {pool} has the group {group}.",
-        setup=(_OTHER, _POOL), refs=_FOUND,
+        setup=(_OTHER, _POOL),
+        refs=_FOUND,
     ),
     Recipe(
-        "cognito-find-user", _SLOTS | {"user": name(".")},
+        "cognito-find-user",
+        _SLOTS | {"user": name(".")},
         (
             "add a user {user} to the user pool {pool}",
             "find the Cognito user pool {pool} and create the user {user} there",
@@ -128,10 +140,12 @@ RECIPES = (
         (_LIST, _USER),
         (then(_LOOK, "cognito-idp.AdminGetUser", {**_SEEN, "Username": "{user}"}, {"Enabled": True}),),
         "The user {user} is in {pool}.",
-        setup=(_OTHER, _POOL), refs=_FOUND,
+        setup=(_OTHER, _POOL),
+        refs=_FOUND,
     ),
     Recipe(
-        "cognito-find-delete", _SLOTS,
+        "cognito-find-delete",
+        _SLOTS,
         (
             "delete the user pool {pool}",
             "find the Cognito user pool named {pool} and remove it",
@@ -142,10 +156,12 @@ RECIPES = (
         (_LIST, Do("cognito-idp.DeleteUserPool", {"UserPoolId": "{id}"}, "I delete the user pool {id}.")),
         (_GONE, _OTHER_STANDS),
         "The user pool {pool} is gone.",
-        setup=(_OTHER, _POOL), refs=_FOUND,
+        setup=(_OTHER, _POOL),
+        refs=_FOUND,
     ),
     Recipe(
-        "cognito-member", _SLOTS | {"user": name(".")},
+        "cognito-member",
+        _SLOTS | {"user": name(".")},
         (
             "create a user pool {pool}, a group {group} and a user {user} in it, and put the user into the group",
             "make a Cognito user pool {pool} with the group {group}, whose member is a new user {user}",
@@ -172,6 +188,7 @@ RECIPES = (
             ),
         ),
         "The user {user} is in {group} of the new pool {pool}.",
-        setup=(_OTHER,), refs=_MADE,
+        setup=(_OTHER,),
+        refs=_MADE,
     ),
 )

@@ -32,7 +32,8 @@ _ITEMS = {"table": name("_"), "item": word(), "kept": word(), "count": number(10
 
 RECIPES = (
     Recipe(
-        "dynamodb-create", _SLOTS,
+        "dynamodb-create",
+        _SLOTS,
         (
             "create a table {table} with the string id as its key, paid per request",
             "make a DynamoDB table called {table}, on demand, whose hash key is the string id",
@@ -41,12 +42,17 @@ RECIPES = (
             "provide a table {table} in DynamoDB, keyed by a string called id and billed per request",
         ),
         (Do("dynamodb.CreateTable", _table("{table}"), "I create the table {table}."),),
-        (check("dynamodb.DescribeTable", {"TableName": "{table}"}, {"Table": {"KeySchema": [{"AttributeName": "id"}]}}),),
+        (
+            check(
+                "dynamodb.DescribeTable", {"TableName": "{table}"}, {"Table": {"KeySchema": [{"AttributeName": "id"}]}}
+            ),
+        ),
         "The table {table} is there.",
         setup=(_OTHER,),
     ),
     Recipe(
-        "dynamodb-put", _ITEMS,
+        "dynamodb-put",
+        _ITEMS,
         (
             "put the item {item} with count {count} into the table {table}",
             "store an item with id {item} and count {count} in the DynamoDB table {table}",
@@ -60,7 +66,8 @@ RECIPES = (
         setup=(_TABLE, _KEPT),
     ),
     Recipe(
-        "dynamodb-delete-item", _ITEMS,
+        "dynamodb-delete-item",
+        _ITEMS,
         (
             "delete the item {item} from the table {table}",
             "remove the entry with the id {item} from the DynamoDB table {table}",
@@ -74,7 +81,8 @@ RECIPES = (
         setup=(_TABLE, _OLD, _KEPT),
     ),
     Recipe(
-        "dynamodb-delete", _SLOTS,
+        "dynamodb-delete",
+        _SLOTS,
         (
             "delete the table {table}",
             "remove the DynamoDB table called {table}",
@@ -88,7 +96,8 @@ RECIPES = (
         setup=(_TABLE, _OTHER),
     ),
     Recipe(
-        "dynamodb-find", _ITEMS,
+        "dynamodb-find",
+        _ITEMS,
         (
             "tell me the count of the item {item} in the table {table}",
             "look up {item} in the DynamoDB table {table} and say what its count is",
@@ -104,7 +113,8 @@ RECIPES = (
         told=("{count!s}",),
     ),
     Recipe(
-        "dynamodb-create-put", _ITEMS,
+        "dynamodb-create-put",
+        _ITEMS,
         (
             "create an on-demand table {table} keyed by the string id, with the item {item} whose count is {count}",
             "make a DynamoDB table {table} (string key id, billed per request) and store id {item}, count {count} there",
@@ -120,7 +130,8 @@ RECIPES = (
         "The table {table} is there with {item}.",
     ),
     Recipe(
-        "dynamodb-copy", _ITEMS,
+        "dynamodb-copy",
+        _ITEMS,
         (
             "give the item {item} in the table {table} the same count as {kept} has",
             "look up the count of {kept} in the DynamoDB table {table} and store it as {item}'s",
@@ -146,7 +157,8 @@ RECIPES = (
         refs={"found": got(1, "Item", "count", "N")},
     ),
     Recipe(
-        "dynamodb-find-tag", _SLOTS | {"key": one_of("team", "owner", "stage"), "tag": word()},
+        "dynamodb-find-tag",
+        _SLOTS | {"key": one_of("team", "owner", "stage"), "tag": word()},
         (
             "tag the table {table} with {key} {tag}",
             "put the tag {key}={tag} on the DynamoDB table {table}",

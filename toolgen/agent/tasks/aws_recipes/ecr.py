@@ -30,7 +30,8 @@ def _is(**holds: object) -> Check:
 
 RECIPES = (
     Recipe(
-        "ecr-create", _SLOTS,
+        "ecr-create",
+        _SLOTS,
         (
             "create an image repository called {repository}",
             "make an ECR repository with the name {repository}",
@@ -44,7 +45,8 @@ RECIPES = (
         setup=(_OTHER,),
     ),
     Recipe(
-        "ecr-delete", _SLOTS,
+        "ecr-delete",
+        _SLOTS,
         (
             "delete the image repository {repository}",
             "remove the ECR repository called {repository}",
@@ -63,7 +65,8 @@ RECIPES = (
         setup=(_REPOSITORY, _OTHER),
     ),
     Recipe(
-        "ecr-scan", _SLOTS,
+        "ecr-scan",
+        _SLOTS,
         (
             "scan images on push in the repository {repository}",
             "turn on scanning on push for the ECR repository {repository}",
@@ -83,7 +86,8 @@ RECIPES = (
         setup=(_REPOSITORY, _OTHER),
     ),
     Recipe(
-        "ecr-fix", _SLOTS,
+        "ecr-fix",
+        _SLOTS,
         (
             "make the tags in the repository {repository} immutable",
             "set the tag mutability of the ECR repository {repository} to IMMUTABLE",
@@ -103,7 +107,8 @@ RECIPES = (
         setup=(_REPOSITORY, _OTHER),
     ),
     Recipe(
-        "ecr-create-tag", _TAGGED,
+        "ecr-create-tag",
+        _TAGGED,
         (
             "create a repository {repository} and tag it with {key} {tag}",
             "make an ECR repository {repository} that has the tag {key}={tag}",
@@ -114,10 +119,12 @@ RECIPES = (
         (Do("ecr.CreateRepository", _CALLED, "First I create the repository {repository}."), _TAG),
         (_HAS_TAG,),
         "The repository {repository} is there with its tag.",
-        setup=(_OTHER,), refs={"arn": got(1, "repository", "repositoryArn")},
+        setup=(_OTHER,),
+        refs={"arn": got(1, "repository", "repositoryArn")},
     ),
     Recipe(
-        "ecr-find-tag", _TAGGED,
+        "ecr-find-tag",
+        _TAGGED,
         (
             "tag the existing repository {repository} with {key} {tag}",
             "find the ECR repository {repository} and put the tag {key}={tag} on it",
@@ -131,6 +138,7 @@ RECIPES = (
         ),
         (_HAS_TAG,),
         "The repository {repository} has the tag {key}.",
-        setup=(_REPOSITORY, _OTHER), refs={"arn": got(1, "repositories", 0, "repositoryArn")},
+        setup=(_REPOSITORY, _OTHER),
+        refs={"arn": got(1, "repositories", 0, "repositoryArn")},
     ),
 )

@@ -26,7 +26,8 @@ _KEY_ID = {"key": got(1, "AccessKeyMetadata", 0, "AccessKeyId")}
 
 RECIPES = (
     Recipe(
-        "iam-create", _SLOTS,
+        "iam-create",
+        _SLOTS,
         (
             "create a user called {user}",
             "make an IAM user with the name {user}",
@@ -41,7 +42,8 @@ RECIPES = (
         setup=(_OTHER,),
     ),
     Recipe(
-        "iam-delete", _SLOTS,
+        "iam-delete",
+        _SLOTS,
         (
             "delete the user {user}",
             "remove the IAM user called {user}",
@@ -55,7 +57,8 @@ RECIPES = (
         setup=(_USER, _OTHER),
     ),
     Recipe(
-        "iam-join", _GROUPED,
+        "iam-join",
+        _GROUPED,
         (
             "add the user {user} to the group {group}",
             "put {user} into the IAM group {group}",
@@ -69,7 +72,8 @@ RECIPES = (
         setup=(_USER, _OTHER, _GROUP),
     ),
     Recipe(
-        "iam-leave", _GROUPED,
+        "iam-leave",
+        _GROUPED,
         (
             "remove the user {user} from the group {group}",
             "take {user} out of the IAM group {group}",
@@ -77,7 +81,13 @@ RECIPES = (
             "let the user {user} leave the group {group}",
             "throw {user} out of the group called {group}, but keep the user",
         ),
-        (Do("iam.RemoveUserFromGroup", {"GroupName": "{group}", "UserName": "{user}"}, "I take {user} out of {group}."),),
+        (
+            Do(
+                "iam.RemoveUserFromGroup",
+                {"GroupName": "{group}", "UserName": "{user}"},
+                "I take {user} out of {group}.",
+            ),
+        ),
         (
             check(
                 "iam.GetGroup",
@@ -88,13 +98,16 @@ RECIPES = (
         ),
         "The user {user} has left {group}.",
         setup=(
-            _USER, _OTHER, _GROUP,
+            _USER,
+            _OTHER,
+            _GROUP,
             Call("iam.AddUserToGroup", {"GroupName": "{group}", "UserName": "{user}"}),
             Call("iam.AddUserToGroup", {"GroupName": "{group}", "UserName": "{other}"}),
         ),
     ),
     Recipe(
-        "iam-rename", _SLOTS | {"target": name(".")},
+        "iam-rename",
+        _SLOTS | {"target": name(".")},
         (
             "rename the user {user} to {target}",
             "change the name of the IAM user {user} to {target}",
@@ -111,7 +124,8 @@ RECIPES = (
         setup=(_USER, _OTHER),
     ),
     Recipe(
-        "iam-create-join", _GROUPED,
+        "iam-create-join",
+        _GROUPED,
         (
             "create a user {user} in the group {group}",
             "make an IAM user called {user} and add it to the group {group}",
@@ -125,7 +139,8 @@ RECIPES = (
         setup=(_GROUP, _OTHER),
     ),
     Recipe(
-        "iam-create-group", _GROUPED,
+        "iam-create-group",
+        _GROUPED,
         (
             "create a user {user}, a group {group}, and put the user into the group",
             "make a new IAM group {group} with a new user {user} in it",
@@ -143,7 +158,8 @@ RECIPES = (
         setup=(_OTHER,),
     ),
     Recipe(
-        "iam-attach", _SLOTS | {"policy": name("Camel")},
+        "iam-attach",
+        _SLOTS | {"policy": name("Camel")},
         (
             "attach our policy {policy} to the user {user}",
             "find the IAM policy {policy} and give it to {user}",
@@ -158,7 +174,8 @@ RECIPES = (
         refs={"arn": got(1, "Policies", {"PolicyName": "{policy}"}, "Arn")},
     ),
     Recipe(
-        "iam-disable-key", _SLOTS,
+        "iam-disable-key",
+        _SLOTS,
         (
             "deactivate the access key of the user {user}",
             "find the IAM access key that {user} has and make it inactive",
@@ -174,13 +191,18 @@ RECIPES = (
                 "I make the key {key} inactive.",
             ),
         ),
-        (check("iam.ListAccessKeys", {"UserName": "{user}"}, {"AccessKeyMetadata": {"$only": [{"Status": "Inactive"}]}}),),
+        (
+            check(
+                "iam.ListAccessKeys", {"UserName": "{user}"}, {"AccessKeyMetadata": {"$only": [{"Status": "Inactive"}]}}
+            ),
+        ),
         "The key of {user} is inactive.",
         setup=(_USER, _OTHER, _KEY),
         refs=_KEY_ID,
     ),
     Recipe(
-        "iam-delete-key", _SLOTS,
+        "iam-delete-key",
+        _SLOTS,
         (
             "delete the access key of the user {user}",
             "find the IAM access key that {user} has and remove it",
@@ -198,7 +220,8 @@ RECIPES = (
         refs=_KEY_ID,
     ),
     Recipe(
-        "iam-detach", _SLOTS | {"policy": name("Camel")},
+        "iam-detach",
+        _SLOTS | {"policy": name("Camel")},
         (
             "detach the policy {arn} from the user {user}",
             "take the policy {arn} away from {user}",
@@ -213,7 +236,8 @@ RECIPES = (
         ),
         "The user {user} is without the policy.",
         setup=(
-            _USER, _POLICY,
+            _USER,
+            _POLICY,
             Call("iam.AttachUserPolicy", {"UserName": "{user}", "PolicyArn": had(2, "Policy", "Arn")}),
         ),
         refs={"arn": had(2, "Policy", "Arn")},

@@ -20,7 +20,8 @@ _REGISTER = Do(
 
 RECIPES = (
     Recipe(
-        "kinesis-create", _SLOTS | {"shards": number(2, 6)},
+        "kinesis-create",
+        _SLOTS | {"shards": number(2, 6)},
         (
             "create a stream {stream} with {shards} shards",
             "make a Kinesis stream called {stream} of {shards} shards",
@@ -47,7 +48,8 @@ RECIPES = (
         setup=(_OTHER,),
     ),
     Recipe(
-        "kinesis-keep", _SLOTS | {"hours": number(48, 168, 24)},
+        "kinesis-keep",
+        _SLOTS | {"hours": number(48, 168, 24)},
         (
             "keep the data in the stream {stream} for {hours} hours",
             "increase the retention period of the Kinesis stream {stream} to {hours} hours",
@@ -73,7 +75,8 @@ RECIPES = (
         setup=(_STREAM, _OTHER),
     ),
     Recipe(
-        "kinesis-delete", _SLOTS,
+        "kinesis-delete",
+        _SLOTS,
         (
             "delete the stream {stream}",
             "remove the Kinesis stream called {stream}",
@@ -90,7 +93,8 @@ RECIPES = (
         setup=(_STREAM, _OTHER),
     ),
     Recipe(
-        "kinesis-tag", _SLOTS | {"key": one_of("team", "owner", "stage"), "tag": word()},
+        "kinesis-tag",
+        _SLOTS | {"key": one_of("team", "owner", "stage"), "tag": word()},
         (
             "tag the stream {stream} with {key} {tag}",
             "put the tag {key}={tag} on the Kinesis stream {stream}",
@@ -105,12 +109,17 @@ RECIPES = (
                 "I tag {stream} with {key} {tag}.",
             ),
         ),
-        (check("kinesis.ListTagsForStream", {"StreamName": "{stream}"}, {"Tags": [{"Key": "{key}", "Value": "{tag}"}]}),),
+        (
+            check(
+                "kinesis.ListTagsForStream", {"StreamName": "{stream}"}, {"Tags": [{"Key": "{key}", "Value": "{tag}"}]}
+            ),
+        ),
         "The stream {stream} has the tag {key}.",
         setup=(_STREAM, _OTHER),
     ),
     Recipe(
-        "kinesis-consumer", _SLOTS | {"reader": name()},
+        "kinesis-consumer",
+        _SLOTS | {"reader": name()},
         (
             "register the consumer {reader} for the stream {stream}",
             "find the Kinesis stream {stream} and add the consumer {reader} to it",
@@ -121,10 +130,12 @@ RECIPES = (
         (_FIND, _REGISTER),
         (check("kinesis.ListStreamConsumers", {"StreamARN": _ARN}, {"Consumers": [{"ConsumerName": "{reader}"}]}),),
         "The consumer {reader} reads {stream}.",
-        setup=(_STREAM, _OTHER), refs=_FOUND,
+        setup=(_STREAM, _OTHER),
+        refs=_FOUND,
     ),
     Recipe(
-        "kinesis-create-consumer", _SLOTS | {"reader": name()},
+        "kinesis-create-consumer",
+        _SLOTS | {"reader": name()},
         (
             "create a stream {stream} with one shard and register the consumer {reader} for it",
             "make a Kinesis stream {stream} of 1 shard, read by a registered consumer {reader}",
@@ -139,6 +150,7 @@ RECIPES = (
         ),
         (check("kinesis.ListStreamConsumers", {"StreamARN": _ARN}, {"Consumers": [{"ConsumerName": "{reader}"}]}),),
         "The stream {stream} is there, read by {reader}.",
-        setup=(_OTHER,), refs={"arn": got(2, "StreamDescriptionSummary", "StreamARN")},
+        setup=(_OTHER,),
+        refs={"arn": got(2, "StreamDescriptionSummary", "StreamARN")},
     ),
 )

@@ -8,7 +8,11 @@ from toolgen.queries import Call
 
 _KEY = Call("kms.CreateKey", {"Description": "{text}"})
 _OTHER = Call("kms.CreateKey", {})
-_ALIASED = (_OTHER, _KEY, Call("kms.CreateAlias", {"AliasName": "{alias}", "TargetKeyId": had(2, "KeyMetadata", "KeyId")}))
+_ALIASED = (
+    _OTHER,
+    _KEY,
+    Call("kms.CreateAlias", {"AliasName": "{alias}", "TargetKeyId": had(2, "KeyMetadata", "KeyId")}),
+)
 _HAD = {"key": had(1, "KeyMetadata", "KeyId"), "untouched": had(2, "KeyMetadata", "KeyId")}
 _FOUND = {"key": got(1, "KeyMetadata", "KeyId"), "untouched": had(1, "KeyMetadata", "KeyId")}
 _FIND = Do("kms.DescribeKey", {"KeyId": "{alias}"}, "I need the id of the key {alias}.")
@@ -30,7 +34,8 @@ def _state(key: str, state: str) -> Check:
 
 RECIPES = (
     Recipe(
-        "kms-disable", _SLOTS,
+        "kms-disable",
+        _SLOTS,
         (
             "disable the key {key}",
             "switch off the KMS key {key}",
@@ -41,10 +46,12 @@ RECIPES = (
         (_DISABLE,),
         (_state("{key}", "Disabled"), _UNTOUCHED),
         "The key is disabled.",
-        setup=(_KEY, _OTHER), refs=_HAD,
+        setup=(_KEY, _OTHER),
+        refs=_HAD,
     ),
     Recipe(
-        "kms-rotate", _SLOTS,
+        "kms-rotate",
+        _SLOTS,
         (
             "turn on rotation for the key {key}",
             "enable automatic rotation of the KMS key {key}",
@@ -55,10 +62,12 @@ RECIPES = (
         (_ROTATE,),
         (check("kms.GetKeyRotationStatus", {"KeyId": "{key}"}, {"KeyRotationEnabled": True}),),
         "The key is rotated from now on.",
-        setup=(_KEY, _OTHER), refs=_HAD,
+        setup=(_KEY, _OTHER),
+        refs=_HAD,
     ),
     Recipe(
-        "kms-delete", _SLOTS | {"days": _DAYS},
+        "kms-delete",
+        _SLOTS | {"days": _DAYS},
         (
             "schedule the deletion of the key {key} in {days} days",
             "delete the KMS key {key} with a waiting time of {days} days",
@@ -69,10 +78,12 @@ RECIPES = (
         (_DELETE,),
         (_state("{key}", "PendingDeletion"), _UNTOUCHED),
         "The key will be deleted in {days} days.",
-        setup=(_KEY, _OTHER), refs=_HAD,
+        setup=(_KEY, _OTHER),
+        refs=_HAD,
     ),
     Recipe(
-        "kms-alias", _SLOTS,
+        "kms-alias",
+        _SLOTS,
         (
             "give the key {key} the alias {alias}",
             "create the KMS alias {alias} for the key {key}",
@@ -83,10 +94,12 @@ RECIPES = (
         (Do("kms.CreateAlias", {"AliasName": "{alias}", "TargetKeyId": "{key}"}, "I create {alias} for {key}."),),
         (check("kms.DescribeKey", {"KeyId": "{alias}"}, {"KeyMetadata": {"KeyId": "{key}"}}),),
         "The key has the alias {alias}.",
-        setup=(_KEY, _OTHER), refs=_HAD,
+        setup=(_KEY, _OTHER),
+        refs=_HAD,
     ),
     Recipe(
-        "kms-create-alias", _SLOTS,
+        "kms-create-alias",
+        _SLOTS,
         (
             'create a key with the description "{text}" and the alias {alias}',
             'make a KMS key, described as "{text}", and call it {alias}',
@@ -103,7 +116,8 @@ RECIPES = (
         refs={"key": got(1, "KeyMetadata", "KeyId")},
     ),
     Recipe(
-        "kms-create-alias-rotate", _SLOTS,
+        "kms-create-alias-rotate",
+        _SLOTS,
         (
             "create a key with the alias {alias} and turn on its rotation",
             "make a KMS key called {alias} that is rotated automatically",
@@ -128,7 +142,8 @@ RECIPES = (
         refs={"key": got(1, "KeyMetadata", "KeyId")},
     ),
     Recipe(
-        "kms-find-disable", _SLOTS,
+        "kms-find-disable",
+        _SLOTS,
         (
             "disable the key with the alias {alias}",
             "find the KMS key {alias} and switch it off",
@@ -139,10 +154,12 @@ RECIPES = (
         (_FIND, _DISABLE),
         (_state("{alias}", "Disabled"), _UNTOUCHED),
         "The key {alias} is disabled.",
-        setup=_ALIASED, refs=_FOUND,
+        setup=_ALIASED,
+        refs=_FOUND,
     ),
     Recipe(
-        "kms-find-delete", _SLOTS | {"days": _DAYS},
+        "kms-find-delete",
+        _SLOTS | {"days": _DAYS},
         (
             "delete the key with the alias {alias} in {days} days",
             "find the KMS key {alias} and schedule its deletion {days} days from now",
@@ -152,14 +169,20 @@ RECIPES = (
         ),
         (_FIND, _DELETE),
         (
-            check("kms.DescribeKey", {"KeyId": had(2, "KeyMetadata", "KeyId")}, {"KeyMetadata": {"KeyState": "PendingDeletion"}}),
+            check(
+                "kms.DescribeKey",
+                {"KeyId": had(2, "KeyMetadata", "KeyId")},
+                {"KeyMetadata": {"KeyState": "PendingDeletion"}},
+            ),
             _UNTOUCHED,
         ),
         "The key {alias} will be deleted in {days} days.",
-        setup=_ALIASED, refs=_FOUND,
+        setup=_ALIASED,
+        refs=_FOUND,
     ),
     Recipe(
-        "kms-find-tag", _SLOTS | {"key_name": one_of("team", "owner", "stage"), "tag": word()},
+        "kms-find-tag",
+        _SLOTS | {"key_name": one_of("team", "owner", "stage"), "tag": word()},
         (
             "tag the key with the alias {alias}: {key_name} is {tag}",
             "find the KMS key {alias} and put the tag {key_name}={tag} on it",
@@ -183,6 +206,7 @@ RECIPES = (
             ),
         ),
         "The key {alias} has the tag {key_name}.",
-        setup=_ALIASED, refs=_FOUND,
+        setup=_ALIASED,
+        refs=_FOUND,
     ),
 )

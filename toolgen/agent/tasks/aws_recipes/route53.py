@@ -49,7 +49,8 @@ _RESOLVED = then(
 
 RECIPES = (
     Recipe(
-        "route53-create", _SLOTS,
+        "route53-create",
+        _SLOTS,
         (
             "create a hosted zone {zone}, with its name as the caller reference",
             "make a Route 53 zone for {zone}; let the caller reference be {zone}, too",
@@ -63,7 +64,8 @@ RECIPES = (
         setup=(_OTHER,),
     ),
     Recipe(
-        "route53-delete-id", _SLOTS,
+        "route53-delete-id",
+        _SLOTS,
         (
             "delete the hosted zone {id}",
             "remove the Route 53 zone with the id {id}",
@@ -74,10 +76,12 @@ RECIPES = (
         (Do("route53.DeleteHostedZone", {"Id": "{id}"}, "I delete the zone {id}."),),
         (_GONE, _OTHER_STANDS),
         "The zone is gone.",
-        setup=(_ZONE, _OTHER), refs={"id": had(1, "HostedZone", "Id")},
+        setup=(_ZONE, _OTHER),
+        refs={"id": had(1, "HostedZone", "Id")},
     ),
     Recipe(
-        "route53-comment", _SLOTS | {"text": sentence()},
+        "route53-comment",
+        _SLOTS | {"text": sentence()},
         (
             'set the comment of the hosted zone {zone} to "{text}"',
             'find the Route 53 zone {zone} and write "{text}" as its comment',
@@ -89,12 +93,18 @@ RECIPES = (
             _FIND,
             Do("route53.UpdateHostedZoneComment", {"Id": "{id}", "Comment": "{text}"}, "I write the comment of {id}."),
         ),
-        (check("route53.ListHostedZones", {}, {"HostedZones": [{"Name": "{zone}.", "Config": {"Comment": "{text}"}}]}),),
+        (
+            check(
+                "route53.ListHostedZones", {}, {"HostedZones": [{"Name": "{zone}.", "Config": {"Comment": "{text}"}}]}
+            ),
+        ),
         "The zone {zone} has its comment.",
-        setup=(_OTHER, _ZONE), refs=_FOUND,
+        setup=(_OTHER, _ZONE),
+        refs=_FOUND,
     ),
     Recipe(
-        "route53-find-record", _RECORDS,
+        "route53-find-record",
+        _RECORDS,
         (
             "let www.{zone} point to {address}, with a TTL of 300",
             "find the Route 53 zone {zone} and create the A record www.{zone} with {address} there, TTL 300",
@@ -105,10 +115,12 @@ RECIPES = (
         (_FIND, _RECORD),
         (_RESOLVED,),
         "www.{zone} points to {address}.",
-        setup=(_OTHER, _ZONE), refs=_FOUND,
+        setup=(_OTHER, _ZONE),
+        refs=_FOUND,
     ),
     Recipe(
-        "route53-create-record", _RECORDS,
+        "route53-create-record",
+        _RECORDS,
         (
             "create a hosted zone {zone} (caller reference {zone}) and let www.{zone} point to {address}, TTL 300",
             "make a Route 53 zone {zone}, caller reference {zone}, with the A record www.{zone} {address}, TTL 300",
@@ -119,10 +131,12 @@ RECIPES = (
         (_CREATE, _RECORD),
         (_RESOLVED,),
         "The zone {zone} is there, and www.{zone} points to {address}.",
-        setup=(_OTHER,), refs={"id": got(1, "HostedZone", "Id")},
+        setup=(_OTHER,),
+        refs={"id": got(1, "HostedZone", "Id")},
     ),
     Recipe(
-        "route53-find-delete", _SLOTS,
+        "route53-find-delete",
+        _SLOTS,
         (
             "delete the hosted zone {zone}",
             "find the Route 53 zone {zone} and remove it",
@@ -133,6 +147,7 @@ RECIPES = (
         (_FIND, Do("route53.DeleteHostedZone", {"Id": "{id}"}, "I delete the zone {id}.")),
         (_GONE, _OTHER_STANDS),
         "The zone {zone} is gone.",
-        setup=(_OTHER, _ZONE), refs=_FOUND,
+        setup=(_OTHER, _ZONE),
+        refs=_FOUND,
     ),
 )

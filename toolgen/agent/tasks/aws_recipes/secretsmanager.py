@@ -22,7 +22,8 @@ _GONE = check("secretsmanager.GetSecretValue", {"SecretId": "{secret}"}, fails="
 
 RECIPES = (
     Recipe(
-        "secretsmanager-create", _SLOTS,
+        "secretsmanager-create",
+        _SLOTS,
         (
             "store {value} as the secret {secret}",
             "create a secret {secret} with the value {value}",
@@ -42,7 +43,8 @@ RECIPES = (
         setup=_THERE[:1],
     ),
     Recipe(
-        "secretsmanager-change", _SLOTS,
+        "secretsmanager-change",
+        _SLOTS,
         (
             "change the secret {secret} to {value}",
             "let the existing secret {secret} be {value} from now on",
@@ -62,7 +64,8 @@ RECIPES = (
         setup=_THERE,
     ),
     Recipe(
-        "secretsmanager-delete", _SLOTS,
+        "secretsmanager-delete",
+        _SLOTS,
         (
             "delete the secret {secret} at once, without recovery",
             "remove {secret} from the secrets manager for good, right now",
@@ -82,7 +85,8 @@ RECIPES = (
         setup=_THERE,
     ),
     Recipe(
-        "secretsmanager-find", _SLOTS,
+        "secretsmanager-find",
+        _SLOTS,
         (
             "tell me the value of the secret {secret}",
             "look up the secret {secret} and say what it is",
@@ -93,10 +97,13 @@ RECIPES = (
         (Do("secretsmanager.GetSecretValue", {"SecretId": "{secret}"}, "I read {secret}."),),
         (_OTHER_STANDS,),
         "It is {found}.",
-        setup=_THERE, refs=_FOUND, told=("{old}",),
+        setup=_THERE,
+        refs=_FOUND,
+        told=("{old}",),
     ),
     Recipe(
-        "secretsmanager-tag", _SLOTS | {"key": one_of("team", "owner", "stage"), "tag": word()},
+        "secretsmanager-tag",
+        _SLOTS | {"key": one_of("team", "owner", "stage"), "tag": word()},
         (
             "tag the secret {secret} with {key} {tag}",
             "put the tag {key}={tag} on the secret {secret}",
@@ -122,7 +129,8 @@ RECIPES = (
         setup=_THERE,
     ),
     Recipe(
-        "secretsmanager-describe", _SLOTS | {"text": sentence()},
+        "secretsmanager-describe",
+        _SLOTS | {"text": sentence()},
         (
             'create a secret {secret} with the value {value}, then give it the description "{text}"',
             'store {value} as the secret {secret} and describe it as "{text}"',
@@ -144,10 +152,12 @@ RECIPES = (
         ),
         (_IS, check("secretsmanager.DescribeSecret", {"SecretId": "{secret}"}, {"Description": "{text}"})),
         "The secret {secret} is stored and described.",
-        setup=_THERE[:1], refs={"arn": got(1, "ARN")},
+        setup=_THERE[:1],
+        refs={"arn": got(1, "ARN")},
     ),
     Recipe(
-        "secretsmanager-copy", _SLOTS | {"target": _NAME},
+        "secretsmanager-copy",
+        _SLOTS | {"target": _NAME},
         (
             "copy the secret {secret} to a new secret {target}",
             "read {secret} from the secrets manager and store the same under {target}",
@@ -158,10 +168,12 @@ RECIPES = (
         (_READ, _COPY),
         (_COPIED, check("secretsmanager.GetSecretValue", {"SecretId": "{secret}"}, {"SecretString": "{old}"})),
         "The secret {target} is the same as {secret}.",
-        setup=_THERE, refs=_FOUND,
+        setup=_THERE,
+        refs=_FOUND,
     ),
     Recipe(
-        "secretsmanager-move", _SLOTS | {"target": _NAME},
+        "secretsmanager-move",
+        _SLOTS | {"target": _NAME},
         (
             "move the secret {secret} to {target} and delete the old one for good",
             "store the value of {secret} as the secret {target}, then force the deletion of {secret}",
@@ -180,6 +192,7 @@ RECIPES = (
         ),
         (_COPIED, _GONE, _OTHER_STANDS),
         "The secret is called {target} now.",
-        setup=_THERE, refs=_FOUND,
+        setup=_THERE,
+        refs=_FOUND,
     ),
 )

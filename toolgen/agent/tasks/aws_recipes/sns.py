@@ -28,7 +28,8 @@ _ADDRESS = name(".", after="@example.com")
 
 RECIPES = (
     Recipe(
-        "sns-create", _SLOTS,
+        "sns-create",
+        _SLOTS,
         (
             "create a topic called {topic}",
             "make an SNS topic with the name {topic}",
@@ -43,7 +44,8 @@ RECIPES = (
         setup=(_OTHER,),
     ),
     Recipe(
-        "sns-delete-arn", _SLOTS,
+        "sns-delete-arn",
+        _SLOTS,
         (
             "delete the topic {arn}",
             "remove the SNS topic whose ARN is {arn}",
@@ -58,7 +60,8 @@ RECIPES = (
         refs={"arn": had(1, "TopicArn")},
     ),
     Recipe(
-        "sns-unsubscribe", _SLOTS | {"address": _ADDRESS},
+        "sns-unsubscribe",
+        _SLOTS | {"address": _ADDRESS},
         (
             "cancel the subscription {arn}",
             "unsubscribe {arn}",
@@ -92,7 +95,8 @@ RECIPES = (
         refs={"arn": had(3, "SubscriptionArn")},
     ),
     Recipe(
-        "sns-create-subscribe", _SLOTS | {"address": _ADDRESS},
+        "sns-create-subscribe",
+        _SLOTS | {"address": _ADDRESS},
         (
             "create a topic {topic} and subscribe {address} to it",
             "make an SNS topic called {topic} with the email subscriber {address}",
@@ -107,7 +111,8 @@ RECIPES = (
         refs={"arn": got(1, "TopicArn")},
     ),
     Recipe(
-        "sns-find-subscribe", _SLOTS | {"address": _ADDRESS},
+        "sns-find-subscribe",
+        _SLOTS | {"address": _ADDRESS},
         (
             "subscribe {address} to the existing topic {topic}",
             "find the SNS topic {topic} and add the email subscriber {address}",
@@ -122,7 +127,8 @@ RECIPES = (
         refs=_FOUND,
     ),
     Recipe(
-        "sns-find-set", _SLOTS | {"display": word()},
+        "sns-find-set",
+        _SLOTS | {"display": word()},
         (
             "set the display name of the topic {topic} to {display}",
             "find the SNS topic {topic} and let its DisplayName be {display}",
@@ -138,13 +144,18 @@ RECIPES = (
                 "I set the display name of {arn}.",
             ),
         ),
-        (check("sns.GetTopicAttributes", {"TopicArn": _ARN + "{topic}"}, {"Attributes": {"DisplayName": "{display}"}}),),
+        (
+            check(
+                "sns.GetTopicAttributes", {"TopicArn": _ARN + "{topic}"}, {"Attributes": {"DisplayName": "{display}"}}
+            ),
+        ),
         "The topic {topic} is shown as {display}.",
         setup=(_OTHER, _TOPIC),
         refs=_FOUND,
     ),
     Recipe(
-        "sns-find-delete", _SLOTS,
+        "sns-find-delete",
+        _SLOTS,
         (
             "delete the topic {topic}",
             "find the SNS topic {topic} and remove it",
@@ -159,7 +170,8 @@ RECIPES = (
         refs=_FOUND,
     ),
     Recipe(
-        "sns-create-tag", _SLOTS | {"key": one_of("team", "owner", "stage"), "tag": word()},
+        "sns-create-tag",
+        _SLOTS | {"key": one_of("team", "owner", "stage"), "tag": word()},
         (
             "create a topic {topic} and tag it with {key} {tag}",
             "make an SNS topic called {topic} that has the tag {key}={tag}",

@@ -31,7 +31,8 @@ _TAG = Do(
 
 RECIPES = (
     Recipe(
-        "stepfunctions-delete-arn", _SLOTS,
+        "stepfunctions-delete-arn",
+        _SLOTS,
         (
             "delete the state machine {arn}",
             "remove the Step Functions state machine {arn}",
@@ -42,10 +43,12 @@ RECIPES = (
         (_DELETE,),
         (_GONE, _OTHER_STANDS),
         "The state machine is gone.",
-        setup=(_MACHINE, _OTHER), refs=_HAD,
+        setup=(_MACHINE, _OTHER),
+        refs=_HAD,
     ),
     Recipe(
-        "stepfunctions-tag", _TAGGED,
+        "stepfunctions-tag",
+        _TAGGED,
         (
             "tag the state machine {arn} with {key} {tag}",
             "put the tag {key}={tag} on the Step Functions state machine {arn}",
@@ -56,10 +59,12 @@ RECIPES = (
         (_TAG,),
         (_HAS_TAG,),
         "The state machine has the tag {key}.",
-        setup=(_MACHINE, _OTHER), refs=_HAD,
+        setup=(_MACHINE, _OTHER),
+        refs=_HAD,
     ),
     Recipe(
-        "stepfunctions-find-delete", _SLOTS,
+        "stepfunctions-find-delete",
+        _SLOTS,
         (
             "delete the state machine {machine}",
             "find the Step Functions state machine {machine} and remove it",
@@ -70,10 +75,12 @@ RECIPES = (
         (_LIST, _DELETE),
         (_GONE, _OTHER_STANDS),
         "The state machine {machine} is gone.",
-        setup=(_OTHER, _MACHINE), refs=_FOUND,
+        setup=(_OTHER, _MACHINE),
+        refs=_FOUND,
     ),
     Recipe(
-        "stepfunctions-find-tag", _TAGGED,
+        "stepfunctions-find-tag",
+        _TAGGED,
         (
             "tag the state machine {machine} with {key} {tag}",
             "find the Step Functions state machine {machine} and put the tag {key}={tag} on it",
@@ -84,10 +91,12 @@ RECIPES = (
         (_LIST, _TAG),
         (_HAS_TAG,),
         "The state machine {machine} has the tag {key}.",
-        setup=(_OTHER, _MACHINE), refs=_FOUND,
+        setup=(_OTHER, _MACHINE),
+        refs=_FOUND,
     ),
     Recipe(
-        "stepfunctions-start", _SLOTS | {"run": name()},
+        "stepfunctions-start",
+        _SLOTS | {"run": name()},
         (
             "start the state machine {machine} as {run}",
             "find the Step Functions state machine {machine} and begin an execution {run}",
@@ -97,14 +106,19 @@ RECIPES = (
         ),
         (
             _LIST,
-            Do("stepfunctions.StartExecution", {"stateMachineArn": "{arn}", "name": "{run}"}, "I start {arn} as {run}."),
+            Do(
+                "stepfunctions.StartExecution", {"stateMachineArn": "{arn}", "name": "{run}"}, "I start {arn} as {run}."
+            ),
         ),
         (
             check(
-                "stepfunctions.ListExecutions", {"stateMachineArn": _ARN + "{machine}"}, {"executions": [{"name": "{run}"}]}
+                "stepfunctions.ListExecutions",
+                {"stateMachineArn": _ARN + "{machine}"},
+                {"executions": [{"name": "{run}"}]},
             ),
         ),
         "The execution {run} has begun.",
-        setup=(_OTHER, _MACHINE), refs=_FOUND,
+        setup=(_OTHER, _MACHINE),
+        refs=_FOUND,
     ),
 )
