@@ -117,9 +117,9 @@ RECIPES = (
         _ITEMS,
         (
             "create an on-demand table {table} keyed by the string id, with the item {item} whose count is {count}",
-            "make a DynamoDB table {table} (string key id, billed per request) and store id {item}, count {count} there",
+            "make a DynamoDB table {table} (string key id, billed per request) and store {item}, count {count}, there",
             "set up the table {table}, paid per request, hash key id (a string), and put {item} with count {count} in",
-            "add the table {table} to DynamoDB, on demand and with a string id as key; insert {item} with count {count}",
+            "add the table {table} to DynamoDB, on demand, with a string id as key; insert {item} with count {count}",
             "provide a per-request table {table} with the string key id that has the entry {item}, count {count}",
         ),
         (
