@@ -87,7 +87,7 @@ def generate_tasks(
         for service in dict.fromkeys(service for recipe in recipes for service in recipe.services):
             account.query(f"{service}.none")
         for number in range(count):
-            task = _task(recipes, f"{split}-{seed}-{number}", split, bool(number % 2), asked, account)
+            task = _task(recipes, number, seed, split, asked, account)
             asked.add(task.query)
             made.append(task)
             if progress is not None:
@@ -107,13 +107,17 @@ def _recipes(services: Sequence[str] | None) -> list[Recipe]:
 
 
 def _task(
-    recipes: Sequence[Recipe], id_: str, split: Split, several: bool, asked: set[str], account: AwsEnvironment
+    recipes: Sequence[Recipe], number: int, seed: int, split: Split, asked: set[str], account: AwsEnvironment
 ) -> Task:
+    id_ = f"{split}-{seed}-{number}"
     rng = random.Random(f"task:{id_}")
-    usable = [recipe for recipe in recipes if (len(recipe.steps) > 1) == several] or list(recipes)
+    usable = [recipe for recipe in recipes if (len(recipe.steps) > 1) == bool(number % 2)] or list(recipes)
     services = sorted({_service(recipe.steps[0].tool) for recipe in usable})
-    for _ in range(_ATTEMPTS):
-        service = rng.choice(services)
+    # Each has its turn in every round.
+    turn, place = divmod(number // 2, len(services))
+    dealt = random.Random(f"turn:{split}-{seed}-{turn}").sample(services, len(services))[place]
+    for attempt in range(_ATTEMPTS):
+        service = rng.choice(services) if attempt else dealt
         recipe = rng.choice([one for one in usable if _service(one.steps[0].tool) == service])
         begun = _begin(recipe, split, rng, account)
         query = worded(recipe, split, begun.values, rng)

@@ -65,7 +65,7 @@ class TaskWorld:
     def __init__(self, account: Account, task: Task) -> None:
         """
         Args:
-            account: Where calls run. Its catalogue may lack tools of the setup only if it runs them all the same.
+            account: Where calls run; its catalogue must have the tools of the setup.
             task: What begins.
         """
         self._account = account

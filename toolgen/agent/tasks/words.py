@@ -116,6 +116,10 @@ _SENTENCES = (
     "Please look at the {first} {second}",
     "We count the {second} every {first} day",
     "Everything about {first} {second}",
+    "No {second} today",
+    "The {first} {second} moved",
+    "Ask the {first} team about {second}",
+    "{second} first, then the {first} ones",
 )
 
 
@@ -124,7 +128,7 @@ def sentence() -> Slot:
 
     def draw(rng: random.Random, split: Split) -> str:
         first, second = (rng.choice(part) for part in words(split))
-        return rng.choice(_SENTENCES).format(first=first, second=second)
+        return rng.choice(share(_SENTENCES, split)).format(first=first, second=second)
 
     return draw
 
