@@ -78,7 +78,7 @@ def generate_tasks(
     if count < 1:
         raise InputError(f"{count} tasks are wanted; ask for at least 1.")
     recipes = _recipes(services)
-    tools = {call.tool for recipe in recipes for call in (*recipe.steps, *recipe.setup)}
+    tools = {tool for recipe in recipes for tool in recipe.tools}
     catalog = ToolCatalog(Tool(tool, tool.partition(".")[2]) for tool in sorted(tools))
     made: list[Task] = []
     asked: set[str] = set()

@@ -100,8 +100,13 @@ class Recipe:
     def services(self) -> tuple[str, ...]:
         """Those that are called, the setup's and the looks' included."""
         looks = [look for check in self.checks for look in check.looks]
-        tools = [call.tool for call in (*self.steps, *self.setup, *looks)]
+        tools = [*self.tools, *(look.tool for look in looks)]
         return tuple(dict.fromkeys(tool.partition(".")[0] for tool in tools))
+
+    @property
+    def tools(self) -> tuple[str, ...]:
+        """Those that the reference and the setup call."""
+        return (*(step.tool for step in self.steps), *(call.tool for call in self.setup))
 
 
 def check(tool: str, arguments: Mapping[str, Any], holds: Any = None, *, fails: str | None = None) -> Check:
