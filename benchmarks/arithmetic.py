@@ -219,9 +219,9 @@ def _demonstrations(draw: random.Random) -> _Document:
         span = next((span for span in problem.text.calls if span.tool == tool), None)
         if span is None:
             continue
-        begun = len(text)
-        text += (BETWEEN if shown else "") + demonstrate(problem.text, span)
-        given.append((begun, begun + (len(BETWEEN) if shown else 0) + len(problem.prompt)))
+        begun, lead = len(text), BETWEEN if shown else ""
+        text += lead + demonstrate(problem.text, span)
+        given.append((begun, begun + len(lead) + len(problem.prompt)))
         if not shown:
             # Before the first name nothing says that there are any.
             name = text.rindex(f" {tool}(")

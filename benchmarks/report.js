@@ -42,11 +42,7 @@ function draw() {
 }
 
 async function begin() {
-  const packed = Uint8Array.from(atob(byId("library").textContent), char => char.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const script = document.createElement("script");
-  script.textContent = await new Response(stream).text();
-  document.head.append(script);
+  await unpackPlotly();
   draw();
   boxes.forEach(box => box.addEventListener("change", draw));
   dark.addEventListener("change", draw);

@@ -14,7 +14,7 @@ from toolgen.benchmarks.report_answers import answers
 from toolgen.benchmarks.report_data import FEWEST, Method, Report
 from toolgen.benchmarks.report_figures import Picture, pictures
 from toolgen.benchmarks.report_tables import sign
-from toolgen.page import embedded, packed_plotly, policy, safe
+from toolgen.page import UNPACKING, embedded, packed_plotly, policy, safe
 
 _PAGE = Template("""<!DOCTYPE html>
 <html lang="en">
@@ -129,13 +129,11 @@ def render(report: Report, most: int) -> str:
         report: Its figures.
         most: Queries in the error browser; more are thinned out evenly.
     """
-    from plotly.offline import get_plotlyjs
-
     comparison = report.results.comparison
     drawn = list(pictures(report))
-    own = (files("toolgen.benchmarks") / "report.js").read_text(encoding="utf-8")
+    script = (files("toolgen.benchmarks") / "report.js").read_text(encoding="utf-8") + UNPACKING
     return _PAGE.substitute(
-        policy=policy(own, get_plotlyjs()),
+        policy=policy(script),
         title=safe(f"Comparison {comparison.name}"),
         style=(files("toolgen.benchmarks") / "report.css").read_text(encoding="utf-8"),
         headline=safe(report.headline()),
@@ -155,7 +153,7 @@ def render(report: Report, most: int) -> str:
         figures=embedded([json.loads(picture.figure.to_json()) for picture in drawn]),
         answers=embedded(answers(report, most)),
         library=packed_plotly(),
-        script=own,
+        script=script,
     )
 
 

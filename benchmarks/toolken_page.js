@@ -29,11 +29,7 @@ function draw() {
 }
 
 async function begin() {
-  const packed = Uint8Array.from(atob(byId("library").textContent), char => char.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const script = document.createElement("script");
-  script.textContent = await new Response(stream).text();
-  document.head.append(script);
+  await unpackPlotly();
   draw();
   dark.addEventListener("change", draw);
 }

@@ -17,7 +17,7 @@ from toolgen.benchmarks.toolken_cells import EPOCHS, NEIGHBOUR, Measure, Method,
 from toolgen.benchmarks.toolken_findings import ARROWS, Finding, Results, difference, interval, shown, tested_on
 from toolgen.benchmarks.toolken_pictures import Picture, pictures
 from toolgen.metrics import Difference
-from toolgen.page import embedded, packed_plotly, policy, safe
+from toolgen.page import UNPACKING, embedded, packed_plotly, policy, safe
 
 FEW = 10
 """Examples a tool up to which the answers speak of few."""
@@ -312,9 +312,7 @@ def render(results: Results, found: Sequence[Finding]) -> str:
         results: Of the study.
         found: Its comparisons, from ``findings``.
     """
-    from plotly.offline import get_plotlyjs
-
-    script = (files("toolgen.benchmarks") / "toolken_page.js").read_text(encoding="utf-8")
+    script = (files("toolgen.benchmarks") / "toolken_page.js").read_text(encoding="utf-8") + UNPACKING
     drawn = list(pictures(results, found))
     subjects = results.subjects
     facts = [
@@ -322,7 +320,7 @@ def render(results: Results, found: Sequence[Finding]) -> str:
         for one in results.sets.values()
     ]
     return _PAGE.substitute(
-        policy=policy(script, get_plotlyjs()),
+        policy=policy(script),
         style=(files("toolgen.benchmarks") / "report.css").read_text(encoding="utf-8"),
         answers="".join(
             f"<h3>{safe(heading)}</h3><ul>{''.join(f'<li>{safe(one)}</li>' for one in told)}</ul>"

@@ -11,7 +11,7 @@ from string import Template
 from toolgen.indexing.inspection import Index, Inspection, tokens_in
 from toolgen.indexing.levels import LEVEL_HEADINGS
 from toolgen.indexing.picture import BOXES, Kind, Picture
-from toolgen.page import packed_plotly, safe
+from toolgen.page import UNPACKING, packed_plotly, safe
 
 _NAMED_TOOLS = 4
 """Tools of a shared prefix that are named; the JSON has all."""
@@ -66,15 +66,11 @@ $shared
 <script type="text/plain" id="library">$library</script>
 <script>
 (async () => {
-  const packed = Uint8Array.from(atob(document.getElementById("library").textContent), c => c.charCodeAt(0));
-  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const script = document.createElement("script");
-  script.textContent = await new Response(stream).text();
-  document.head.append(script);
+  await unpackPlotly();
   const figure = JSON.parse(document.getElementById("figure").textContent);
   Plotly.newPlot("picture", figure.data, figure.layout, {responsive: true, displaylogo: false, displayModeBar: false});
 })();
-</script>
+$unpacking</script>
 </body>
 </html>
 """)
@@ -119,6 +115,7 @@ def render(index: Index, inspection: Inspection, boxes: int = BOXES, depth: int 
         # plotly's JSON writes < and > as \u003c and \u003e, so that no text in it can close the script.
         figure=picture.figure().to_json(),
         library=packed_plotly(),
+        unpacking=UNPACKING,
     )
 
 

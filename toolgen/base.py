@@ -69,6 +69,11 @@ def without_bars() -> Iterator[None]:
         logging.enable_progress_bar()
 
 
+def context_length(config: PreTrainedConfig) -> int | None:
+    """Tokens that a model of this configuration reads at most; None where its architecture knows no bound (ALiBi)."""
+    return getattr(config.get_text_config(), "max_position_embeddings", None)
+
+
 def load_base(name_or_path: str, dtype: torch.dtype | str = torch.float32) -> Base:
     """Load a causal language model and its tokenizer, in evaluation mode.
 

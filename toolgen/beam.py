@@ -25,6 +25,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from toolgen.attention import check_side_by_side, explicit_mask, prompt_mask, reads_both_ways
+from toolgen.base import context_length
 from toolgen.errors import InputError
 from toolgen.head import Head, check_finite
 from toolgen.trie import NOWHERE, Array, Segments, TokenTrie, counted
@@ -360,8 +361,7 @@ def check_input(
             f"Token {bad} of {what} is outside the model's vocabulary, 0 to {config.vocab_size - 1}. "
             "Use the model and tokenizer that the codebook was put into."
         )
-    # Some architectures know no bound (ALiBi); their configuration has no such field.
-    context = getattr(config, "max_position_embeddings", None)
+    context = context_length(config)
     longest = int(attention_mask_BT.sum(-1).max())
     if context is not None and longest + code_length - 1 > context:
         raise InputError(

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from toolgen.base import context_length
 from toolgen.beam import BeamResult, Normalize, beam_search, check_normalize, left_padded, rank_atomic
 from toolgen.checkpoint import Artefacts, load_model
 from toolgen.errors import InputError
@@ -211,7 +212,7 @@ class GenerativeRetriever:
             InputError: A text does not fit the model's context beside the longest code.
         """
         prompts = self._renderer.render(texts)
-        context = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        context = context_length(self.model.config)
         for number, query, prompt in zip(numbers, texts, prompts, strict=True):
             room = len(prompt) if context is None else context - self._trie.depth + 1
             if len(prompt) > room:

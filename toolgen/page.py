@@ -17,9 +17,24 @@ def safe(text: str) -> str:
     return escape(visible(text))
 
 
-def policy(*scripts: str) -> str:
-    """A Content-Security-Policy under which these scripts run and no others, and nothing is loaded."""
-    hashes = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+UNPACKING = """async function unpackPlotly() {
+  const packed = Uint8Array.from(atob(document.getElementById("library").textContent), char => char.charCodeAt(0));
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const script = document.createElement("script");
+  script.textContent = await new Response(stream).text();
+  document.head.append(script);
+}
+"""
+"""Script by which a page runs what ``packed_plotly`` left in its element ``library``; it goes behind the page's own,
+whose first words may be a directive."""
+
+
+def policy(script: str) -> str:
+    """A Content-Security-Policy under which a page's script and plotly run and no others, and nothing is loaded."""
+    from plotly.offline import get_plotlyjs
+
+    scripts = (script, get_plotlyjs())
+    hashes = (base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts)
     allowed = " ".join(f"'sha256-{digest}'" for digest in hashes)
     # plotly sets styles of its own; images are pictures saved from it and the empty icon.
     return (

@@ -27,6 +27,7 @@ from typing import Literal
 import torch
 from transformers import PreTrainedConfig
 
+from toolgen.base import context_length
 from toolgen.errors import InputError
 from toolgen.footprint import Arithmetic, Batch, Footprint, Instant, measure
 from toolgen.plans import TrainPlan
@@ -168,7 +169,7 @@ class Planner:
 
     def predict(self, plan: TrainPlan, settings: Settings) -> Prediction:
         """See ``predict``."""
-        context = getattr(self._config.get_text_config(), "max_position_embeddings", None)
+        context = context_length(self._config)
         if context is not None and settings.length > context:
             raise InputError(f"The length is {settings.length}, but the model's context holds {context} tokens.")
         batch = Batch(settings.batch, settings.length, settings.labels)

@@ -24,7 +24,7 @@ from transformers.trainer_utils import TrainOutput
 from toolgen import distributed
 from toolgen.abilities import Perplexity, TextWindows, perplexity, text_windows
 from toolgen.attention import check_side_by_side, reads_both_ways
-from toolgen.base import has_language, is_encoder
+from toolgen.base import context_length, has_language, is_encoder
 from toolgen.cached import cache_states
 from toolgen.checkpoint import Artefacts, publish
 from toolgen.config import Section, describe_keys, load_config
@@ -280,7 +280,7 @@ def _trainer(
     resumed: Path | None,
 ) -> tuple[CodeTrainer, InterruptCallback]:
     renderer, codes, longest = artefacts.renderer, artefacts.codes, config.training.max_length
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    context = context_length(model.config)
     if context is not None and longest > context:
         raise InputError(f"training.max_length is {longest}, but the model's context holds {context} tokens.")
     packed = config.training.row_tokens is not None

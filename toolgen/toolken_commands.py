@@ -63,8 +63,9 @@ def add(
     with err.status("Loading the base"):
         base = present.load_base()
     added = list(ToolCatalog.from_jsonl(tools).values())
-    known = ToolCatalog([*present.catalog.values(), *added])
-    shown = read_texts(texts, known) if texts is not None else []
+    shown = []
+    if texts is not None:
+        shown = read_texts(texts, ToolCatalog([*present.catalog.values(), *added]))
     with progress_bar("Running the model once") as progress:
         grown = with_tools(present, added, base, shown, progress)
     grown.save(output)
@@ -117,7 +118,7 @@ def evaluate(
     Example: toolgen toolken eval runs/toolken/funcqa/final --problems funcqa_onehop_test.jsonl.gz
     """
     from toolgen.agent.machine import Settings
-    from toolgen.toolken.config import TextsConfig, in_part
+    from toolgen.toolken.config import TextsConfig, part_of
     from toolgen.toolken.evaluation import Solver, read_problems
     from toolgen.toolken.texts import read_texts
     from toolgen.toolken.toolkens import Toolkens
@@ -129,7 +130,8 @@ def evaluate(
     annotated = read_texts(texts, rows.catalog, split) if texts is not None else []
     if annotated and split is None and "data" in rows.trained:
         # Rows have seen the others, and some of them are the demonstrations.
-        annotated = in_part(annotated, "test", TextsConfig(**rows.trained["data"]))
+        data = TextsConfig(**rows.trained["data"])
+        annotated = [text for text in annotated if part_of(text, data) == "test"]
     with err.status("Loading the base"):
         solver = Solver(rows, rows.load_base())
     told: dict[str, Any] = {}
@@ -154,9 +156,11 @@ def evaluate(
 
 
 def _report_table(report: dict[str, Any]) -> Table:
+    from toolgen.toolken.training import MEASURED
+
     table = Table("on the test texts", "rows", "spread", "nearest neighbour", title_justify="left")
     near = report["nearest_neighbour"] or {}
-    for name in ("precision", "recall", "f1", "exact_f1", "tool_accuracy"):
+    for name in MEASURED:
         if name in report["test"]:
             values = (report["test"][name], report["test"][f"{name}_spread"], near.get(name))
             table.add_row(name.replace("_", " "), *("" if value is None else f"{value:.3f}" for value in values))

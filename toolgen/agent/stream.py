@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
+from toolgen.base import context_length
 from toolgen.errors import InputError
 from toolgen.head import Head
 
@@ -54,7 +55,7 @@ class Stream:
     @property
     def room(self) -> int | None:
         """Tokens that the context still holds; None where it has no end."""
-        context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+        context = context_length(self._model.config)
         return None if context is None else context - len(self.ids)
 
     @torch.inference_mode()

@@ -118,7 +118,9 @@ def load_material(config: TextsConfig) -> Material:
         texts = [asked(query, catalog) for query in _of_one_tool(read_queries(config.queries), catalog)]
     else:
         texts = read_texts(config.texts or "", catalog)
-    parts = {name: in_part(texts, name, config) for name in PARTS}
+    parts: dict[str, list[AnnotatedText]] = {name: [] for name in PARTS}
+    for text in texts:
+        parts[part_of(text, config)].append(text)
     train = parts["train"] if config.most_a_tool is None else few_a_tool(parts["train"], config.most_a_tool)
     for name, found in (("train", train), ("validation", parts["validation"]), ("test", parts["test"])):
         if not found and (name == "train" or getattr(config, name)):
@@ -128,9 +130,9 @@ def load_material(config: TextsConfig) -> Material:
     return Material(catalog, environment, tuple(train), tuple(parts["validation"]), tuple(parts["test"]))
 
 
-def in_part(texts: Sequence[AnnotatedText], part: str, config: TextsConfig) -> list[AnnotatedText]:
-    """The texts that are in one of ``PARTS``."""
-    return [text for text in texts if (text.split if text.split in PARTS else _part(text, config)) == part]
+def part_of(text: AnnotatedText, config: TextsConfig) -> str:
+    """Which of ``PARTS`` a text is in."""
+    return text.split if text.split in PARTS else _part(text, config)
 
 
 def asked(query: Query, catalog: ToolCatalog) -> AnnotatedText:

@@ -142,13 +142,13 @@ class Solver:
                 f"None of the {len(toolkens.catalog)} tools can be called: nothing runs them, or no training text "
                 "shows their arguments. Give another environment, or training texts that call them with arguments."
             )
-        if left := [tool for tool in toolkens.catalog.ids if tool not in {tool.id for tool in called}]:
+        self._tools = ToolCatalog(called)
+        if left := [tool for tool in toolkens.catalog.ids if tool not in self._tools]:
             err.print(
                 f"{len(left)} of {len(toolkens.catalog)} tools are not called, such as {left[0]!r}: nothing runs them, "
                 "or they take arguments and no demonstration shows how.",
                 markup=False,
             )
-        self._tools = ToolCatalog(called)
         self._rows_SD = toolkens.rows_SD[[toolkens.catalog.position(tool.id) for tool in called]]
         read = environment.read if isinstance(environment, FunctionHub) else lambda _, text: (text,)
         self.form = ReplaceForm(base.model, base.tokenizer, self._tools, toolkens.demonstrations, read)

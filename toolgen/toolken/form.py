@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from toolgen.agent.environment import Arguments, Observation, Status
 from toolgen.agent.machine import Written
 from toolgen.agent.stream import ContextError, Stream
+from toolgen.base import context_length
 from toolgen.tokenizer import continuation_ids, decode, encode_text, encode_texts, end_token_id
 from toolgen.toolken.linearize import opening_id
 from toolgen.toolken.texts import AnnotatedText, Span
@@ -96,7 +97,7 @@ class ReplaceForm:
     def _behind_demonstrations(self, tool: str) -> Stream:
         """A stream that has read the tool's demonstrations."""
         if tool not in self._begun:
-            context = getattr(self._model.config.get_text_config(), "max_position_embeddings", None)
+            context = context_length(self._model.config)
             shown = list(self._demonstrations[tool])
             while len(shown) > 1 and context is not None and len(_opened(self._tokenizer, shown)) > context // 2:
                 shown.pop()

@@ -22,6 +22,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from toolgen.agent.stream import CURE
+from toolgen.base import context_length
 from toolgen.embeddings import Progress, cache_folder
 from toolgen.errors import DiskFullError, InputError
 from toolgen.files import fingerprint, is_disk_full, read_json, write_json
@@ -202,7 +203,7 @@ def _padded(examples: Sequence[Example], pad_id: int) -> tuple[Tensor, Tensor, T
 
 
 def _check(model: PreTrainedModel, examples: Sequence[Example]) -> None:
-    context = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    context = context_length(model.config)
     for example in examples:
         if context is not None and len(example.input_ids) > context:
             raise InputError(

@@ -160,16 +160,17 @@ def prepare(
         raise InputError(f"{len(refused)} of {count} texts cannot be used with this tokenizer. The first: {refused[0]}")
     if refused:
         err.print(f"{len(refused)} of {count} texts are left out. The first: {refused[0]}", markup=False)
-    pad_id = base.tokenizer.pad_token_id
-    states = text_states(base.model, examples, 0 if pad_id is None else pad_id, checksum=checksum, progress=progress)
-    train, validation, test = (tuple(part) for part in parts.values())
+    first_id = min(ids.values())
     for name, part in parts.items():
         labels = [label for number in part for label in examples[number].labels if label != IGNORED]
-        if part and not (labels if name != "train" else [label for label in labels if label >= min(ids.values())]):
+        if part and not (labels if name != "train" else [label for label in labels if label >= first_id]):
             raise InputError(
                 f"The {len(part)} texts of the part '{name}' hold no {'call' if name == 'train' else 'label'} for the "
                 "rows. Give texts that call tools, or a larger max_tokens, which may cut calls off."
             )
+    pad_id = base.tokenizer.pad_token_id
+    states = text_states(base.model, examples, 0 if pad_id is None else pad_id, checksum=checksum, progress=progress)
+    train, validation, test = (tuple(part) for part in parts.values())
     return PreparedTexts(states, train, validation, test, tuple(refused))
 
 
