@@ -16,11 +16,11 @@ from rich.table import Table
 from toolgen.base import load_base
 from toolgen.benchmarks.quickstart import split_by_tools
 from toolgen.checkpoint import Artefacts, load_model
+from toolgen.code_stage import rank_figures
 from toolgen.files import read_json
 from toolgen.indexing import build
 from toolgen.queries import Query, write_queries
 from toolgen.sources.botocore import import_catalog, import_examples
-from toolgen.stage import rank_figures
 from toolgen.stages import memorization, retrieval
 from toolgen.terminal import out, progress_bar
 from toolgen.tokenizer import encode_text, end_token_id

@@ -16,10 +16,11 @@ import typer
 from rich.table import Table
 
 from toolgen.benchmarks.quickstart import Folder, memorization_config, quoted, retrieval_config
+from toolgen.code_stage import rank_figures
 from toolgen.errors import InputError
 from toolgen.files import fingerprint, read_json, write_json
+from toolgen.origin import start
 from toolgen.queries import read_queries
-from toolgen.stage import rank_figures, start
 from toolgen.stages import memorization, retrieval
 from toolgen.terminal import err, out, run_app
 from toolgen.tools import ToolCatalog

@@ -27,6 +27,7 @@ from toolgen import distributed
 from toolgen.benchmarks.dense import SCALE, DenseRetriever
 from toolgen.benchmarks.negatives import NegativesConfig, mine
 from toolgen.checkpoint import publish
+from toolgen.code_stage import VALIDATION_FIGURES, ValidationConfig, validation_queries
 from toolgen.config import Section, describe_keys, load_config
 from toolgen.embeddings import EMBEDDED, encoder_identity, load_encoder
 from toolgen.errors import InputError, OutOfMemoryError
@@ -38,7 +39,7 @@ from toolgen.parts import Reading
 from toolgen.queries import Query
 from toolgen.records import Record, memorization_records
 from toolgen.resumption import checkpoints, step_of
-from toolgen.stage import VALIDATION_FIGURES, StageResult, ValidationConfig, validation_queries
+from toolgen.stage import StageResult
 from toolgen.stages.retrieval import PairsConfig, pairs
 from toolgen.terminal import USER_ERRORS, err, progress_bar, report_error
 from toolgen.tools import ToolCatalog

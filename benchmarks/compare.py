@@ -33,9 +33,9 @@ from toolgen.benchmarks.results import (
     write_leaderboard,
 )
 from toolgen.benchmarks.trained import Trained, check_launch, train
+from toolgen.code_stage import thinned
 from toolgen.errors import InputError
 from toolgen.metrics import qrels_of
-from toolgen.stage import thinned
 from toolgen.terminal import err, out, progress_bar
 from toolgen.tracking import tracked
 from toolgen.version import code_version

@@ -15,10 +15,10 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from toolgen.base import without_bars
 from toolgen.checkpoint import publish
+from toolgen.code_stage import VALIDATION_FIGURES
 from toolgen.manifest import seal, sync_folder
 from toolgen.order import StepBatches
 from toolgen.resumption import Work, checkpoint_name, checkpoints
-from toolgen.stage import VALIDATION_FIGURES
 
 CHOICE = "ndcg@5"
 """The figure that decides which look's encoder is kept."""

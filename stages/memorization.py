@@ -7,11 +7,12 @@ deepspeed --num_gpus 8 stages/memorization.py --config configs/paper/memorizatio
 from collections.abc import Sequence
 
 from toolgen.checkpoint import Artefacts
+from toolgen.code_stage import CodeStageConfig, run_code_stage
 from toolgen.records import Record, memorization_records
-from toolgen.stage import StageConfig, StageResult, run_stage, stage_main
+from toolgen.stage import StageResult, stage_main
 
 
-class MemorizationConfig(StageConfig):
+class MemorizationConfig(CodeStageConfig):
     """Stage 1 needs nothing beyond what every stage is told: its records are the catalogue's documents."""
 
 
@@ -22,8 +23,8 @@ def records(artefacts: Artefacts, config: MemorizationConfig) -> Sequence[Record
 
 def run(config: MemorizationConfig) -> StageResult:
     """Run stage 1."""
-    return run_stage("memorization", config, records)
+    return run_code_stage("memorization", config, records)
 
 
 if __name__ == "__main__":
-    stage_main("memorization", MemorizationConfig, records, __doc__ or "")
+    stage_main("memorization", MemorizationConfig, run, __doc__ or "")

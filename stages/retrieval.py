@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 from transformers import PreTrainedModel
 
 from toolgen.checkpoint import Artefacts
+from toolgen.code_stage import CodeStageConfig, run_code_stage
 from toolgen.config import Section
 from toolgen.document_rows import DocumentRows, DocumentRowsConfig
 from toolgen.errors import InputError
@@ -22,7 +23,7 @@ from toolgen.parts import Reading, read_records
 from toolgen.queries import read_queries
 from toolgen.records import MultiGold, Record, retrieval_records
 from toolgen.rivals import Rivals
-from toolgen.stage import StageConfig, StageResult, run_stage, stage_main
+from toolgen.stage import StageResult, stage_main
 from toolgen.synthesis import Scope, joined_queries, joined_within, style_weights, synthetic_records
 from toolgen.terminal import progress_bar
 from toolgen.tools import ToolCatalog
@@ -65,7 +66,7 @@ class PairsConfig(Section):
         return styles
 
 
-class RetrievalConfig(PairsConfig, StageConfig):
+class RetrievalConfig(PairsConfig, CodeStageConfig):
     """Stage 2's own keys."""
 
     multi_gold: MultiGold = Field(
@@ -171,8 +172,8 @@ def adjust(trainer: CodeTrainer, config: RetrievalConfig) -> None:
 
 def run(config: RetrievalConfig) -> StageResult:
     """Run stage 2."""
-    return run_stage("retrieval", config, records, adjust)
+    return run_code_stage("retrieval", config, records, adjust)
 
 
 if __name__ == "__main__":
-    stage_main("retrieval", RetrievalConfig, records, __doc__ or "", adjust=adjust)
+    stage_main("retrieval", RetrievalConfig, run, __doc__ or "")

@@ -9,7 +9,7 @@ import pytest
 from test_resumption import assert_equal_weights, interrupted
 from tiny_stage import stage_one
 
-from toolgen import stage, trainer
+from toolgen import code_stage, trainer
 from toolgen.errors import DiskFullError, InputError
 from toolgen.stages import memorization
 from toolgen.training import TrainingConfig
@@ -27,7 +27,9 @@ def config(files: dict[str, Path], tiny_base: Path, tmp_path: Path) -> memorizat
 def ranked(monkeypatch: pytest.MonkeyPatch, *values: float) -> None:
     """Have evaluations find these figures, one after another; the last one again at the end of the run."""
     given = iter((*values, values[-1]))
-    monkeypatch.setattr(stage, "rank_figures", lambda *_: dict.fromkeys(stage.VALIDATION_FIGURES, next(given)))
+    monkeypatch.setattr(
+        code_stage, "rank_figures", lambda *_: dict.fromkeys(code_stage.VALIDATION_FIGURES, next(given))
+    )
 
 
 def assert_kept(report: Mapping[str, Any], step: int, ndcg: float) -> None:

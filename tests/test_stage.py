@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from tiny_stage import stage_one
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from toolgen.code_stage import ValidationConfig
 from toolgen.errors import InputError
 from toolgen.generative import GenerativeRetriever
 from toolgen.plans import TrainPlan
 from toolgen.queries import Query, write_queries
-from toolgen.stage import ValidationConfig
 from toolgen.stages import memorization, retrieval
 from toolgen.tools import ToolCatalog
 from toolgen.trainer import CodeTrainer

@@ -15,9 +15,9 @@ from toolgen.training import (
     IGNORED,
     CodeCollator,
     TrainingConfig,
-    _pack,
     answer_logits,
     code_loss,
+    pack,
     parameter_groups,
     uses_bf16,
 )
@@ -113,7 +113,7 @@ def test_a_packed_row_counts_positions_anew_and_keeps_samples_apart() -> None:
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=40), st.integers(0, 40))
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_every_example_is_packed_once_and_no_row_overflows(widths: list[int], room: int) -> None:
-    rows = _pack(widths, room)
+    rows = pack(widths, room)
     assert sorted(place for row in rows for place in row) == list(range(len(widths)))
     sizes = [sum(widths[place] for place in row) for row in rows]
     assert all(size <= room or len(row) == 1 for size, row in zip(sizes, rows, strict=True))

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from pydantic import Field
@@ -22,33 +22,21 @@ from transformers import PreTrainedModel, TrainingArguments, set_seed
 from transformers.trainer_utils import TrainOutput
 
 from toolgen import distributed
-from toolgen.abilities import Perplexity, TextWindows, perplexity, text_windows
-from toolgen.attention import check_side_by_side, reads_both_ways
-from toolgen.base import context_length, has_language, is_encoder
-from toolgen.cached import cache_states
+from toolgen.abilities import Perplexity, perplexity
+from toolgen.base import context_length, has_language
 from toolgen.checkpoint import Artefacts, publish
 from toolgen.config import Section, describe_keys, load_config
 from toolgen.corpus import Corpus, load_corpus
-from toolgen.embeddings import cache_folder
 from toolgen.errors import InputError, OutOfMemoryError
 from toolgen.files import clear_unfinished, write_json
-from toolgen.generative import GenerativeRetriever
-from toolgen.metrics import evaluate, qrels_of, run_from_hits
 from toolgen.order import Division
 from toolgen.origin import OriginConfig, resumable, resume, start
-from toolgen.parts import read_records
 from toolgen.plans import check_plan, prepare
-from toolgen.queries import Query, read_queries
-from toolgen.records import Record, kept_examples, linearize, retrieval_records
-from toolgen.regularizer import Regularizer
-from toolgen.replay import ReplayConfig, check_replay, windows_a_step, with_text
 from toolgen.resumption import checkpoints, step_of
 from toolgen.terminal import USER_ERRORS, err, progress_bar, report_error
-from toolgen.tools import ToolCatalog
 from toolgen.tracking import TrackingConfig, tracked
-from toolgen.trainer import BestModel, CodeTrainer, InterruptCallback
+from toolgen.trainer import InterruptCallback, StageTrainer
 from toolgen.training import (
-    CodeCollator,
     TrainingConfig,
     is_out_of_memory,
     memory_advice,
@@ -58,8 +46,6 @@ from toolgen.training import (
 )
 from toolgen.version import code_version
 
-VALIDATION_FIGURES = ("ndcg@1", "ndcg@5", "recall@5")
-
 BEST = "best"
 """Folder of the model that ranked best so far, where that one is kept."""
 
@@ -68,14 +54,6 @@ PERPLEXITY = "perplexity"
 
 WORTH_A_WORD = 1.1
 """Perplexity before a stage, as a multiple of the base's, above which the user is told how to start lower."""
-
-
-class ValidationConfig(Section):
-    """Labelled queries that are looked at during training. Never the test split."""
-
-    queries: Path
-    split: str | None = Field(None, description="Only the queries of this split.")
-    most: int = Field(500, ge=1, description="Queries ranked at each evaluation; more are thinned out evenly.")
 
 
 class AbilitiesConfig(Section):
@@ -90,14 +68,8 @@ class StageConfig(OriginConfig):
     """What every stage is told."""
 
     output: Path = Field(description="The run's folder.")
-    replay: ReplayConfig | None = Field(None, description="General text in every step; null: none.")
     abilities: AbilitiesConfig | None = Field(
         AbilitiesConfig(), description="Perplexity before and after; null: not measured."
-    )
-    validation: ValidationConfig | None = None
-    keep: Literal["last", "best"] = Field(
-        "last",
-        description="The model that becomes final: the last step's, or that of the evaluation with the best NDCG@5.",
     )
     training: TrainingConfig = TrainingConfig()
     tracking: TrackingConfig = TrackingConfig()
@@ -107,8 +79,56 @@ class StageConfig(OriginConfig):
 
 
 Config = TypeVar("Config", bound=StageConfig)
-MakeRecords = Callable[[Artefacts, Config], Sequence[Record]]
-Adjust = Callable[[CodeTrainer, Config], None]
+
+
+@dataclass(frozen=True)
+class Setting(Generic[Config]):
+    """What a stage's trainer is made for.
+
+    Attributes:
+        config: What the stage is told.
+        arguments: Of the trainer, its number of steps included.
+        division: How a step's examples are divided.
+        model: Prepared for the plan; its weights may be partitioned.
+        artefacts: What is saved beside it.
+        resumed: Checkpoint that training goes on from; None: from the start.
+    """
+
+    config: Config
+    arguments: TrainingArguments
+    division: Division
+    model: PreTrainedModel
+    artefacts: Artefacts
+    resumed: Path | None
+
+    @property
+    def states(self) -> Path:
+        """Folder for states that only this run needs."""
+        return self.config.output / "states"
+
+    @property
+    def optimizer(self) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
+        """The optimiser's class, and what it is called with."""
+        training = self.config.training
+        groups = parameter_groups(self.model, training)
+        return torch.optim.AdamW, {"params": groups, "lr": training.learning_rate, "fused": True}
+
+
+class StageData(Protocol[Config]):
+    """What one stage trains on."""
+
+    @property
+    def size(self) -> int:
+        """Training examples."""
+        ...
+
+    def trainer(self, setting: Setting[Config]) -> StageTrainer:
+        """Make the trainer."""
+        ...
+
+
+MakeData = Callable[[PreTrainedModel, Artefacts, Config], StageData[Config]]
+"""Reads and checks a stage's data; the model is there to check them, and is not prepared for any plan yet."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +145,21 @@ class StageResult:
 
 
 def run_stage(
-    name: str, config: Config, make_records: MakeRecords[Config], adjust: Adjust[Config] | None = None
+    name: str,
+    config: Config,
+    make_data: MakeData[Config],
+    *,
+    validates: bool,
+    kind: Callable[..., TrainingArguments] = TrainingArguments,
 ) -> StageResult:
-    """Run a stage: load or extend the model, make records, train, evaluate, save.
+    """Run a stage: load or extend the model, make its data, train, evaluate, save.
 
     Args:
         name: The stage, for reports and trackers.
         config: Its configuration.
-        make_records: Training pairs of this stage for the tools of the run.
-        adjust: Gives the trainer what only this stage trains with; None: nothing.
+        make_data: What this stage trains on.
+        validates: Whether it looks at something during training.
+        kind: Class of the trainer's arguments.
 
     Raises:
         InputError: Something in the configuration or in the data is unusable.
@@ -144,9 +170,7 @@ def run_stage(
     code_version()
     _check_combination(config)
     division = Division.of(config.training.batch_size, config.training.micro_batch_size, distributed.world_size())
-    arguments = training_arguments(
-        config.training, division, _checkpoint_folder(config), evaluate=config.validation is not None
-    )
+    arguments = training_arguments(config.training, division, _checkpoint_folder(config), evaluate=validates, kind=kind)
     distributed.join(arguments)
     settings = config.model_dump(mode="json")
     entry: dict[str, Any] = {"stage": name, "config": settings}
@@ -162,35 +186,34 @@ def run_stage(
     # A checkpoint holds merged weights. Rows and adapters of a run that goes on are restored with the optimiser.
     plan = config.training.plan
     check_plan(plan, len(artefacts.codes.new_ids))
-    if config.replay is not None:
-        check_replay(config.replay, plan)
+    check_context(model, config.training.max_length)
+    data = make_data(model, artefacts, config)
     prepare(model, plan, artefacts.codes.first_new_id)
-    records = make_records(artefacts, config)
-    arguments.max_steps = total_steps(config.training, len(records))
-    queries = validation_queries(config.validation, artefacts.catalog)
-    # Before any training: a text that is too long would be noticed at the first evaluation.
-    GenerativeRetriever(model, artefacts).check([query.text for query in queries])
+    arguments.max_steps = total_steps(config.training, data.size)
     with tracked(config.tracking, settings, config.output, name) as run:
         arguments.report_to = run.report_to
-        data = _Data(records, queries, _text(config, artefacts, arguments.max_steps))
         abilities = _Abilities(config, artefacts, entry)
-        trainer, interrupt = _trainer(config, arguments, division, model, artefacts, data, resumed)
+        setting = Setting(config, arguments, division, model, artefacts, resumed)
+        if config.training.compile:
+            # In place: names and classes stay as they are for whoever saves or divides the model.
+            model.base_model.compile(dynamic=True)
+        trainer = data.trainer(setting)
         trainer.look = abilities.before
+        interrupt = InterruptCallback()
+        trainer.add_callback(interrupt)
         try:
-            if adjust is not None:
-                adjust(trainer, config)
             outcome = _fit(trainer, config, division)
             seconds_training = trainer.work.seconds
         finally:
             # A comparison may go on with other runs.
             interrupt.release()
-        shutil.rmtree(_states_folder(config), ignore_errors=True)
+        shutil.rmtree(setting.states, ignore_errors=True)
         if interrupt.received is not None:
             _stop(config, trainer, interrupt.received)
         # The model first: an interruption while it is evaluated must not lose it.
         final = config.output / "final"
         _save(trainer, final)
-        figures: Mapping[str, Any] = trainer.evaluate() if queries else {}
+        figures: Mapping[str, Any] = trainer.evaluate() if validates else {}
         last = trainer.state.global_step
         best = trainer.best.found() if trainer.best is not None else None
         kept_step = last if best is None else best.step
@@ -200,7 +223,7 @@ def run_stage(
         report: dict[str, Any] = {
             "stage": name,
             "tools": len(artefacts.catalog),
-            "records": len(records),
+            "records": data.size,
             "steps": last,
             "kept_step": kept_step,
             "train_loss": outcome.training_loss,
@@ -252,8 +275,6 @@ def _check_combination(config: StageConfig) -> None:
             "training.compile has nothing to compile where training.plan.cached_states runs the layers only once. "
             "Leave one of the two out."
         )
-    if config.keep == "best" and config.validation is None:
-        raise InputError("keep: best needs queries to choose by. Give validation.queries, or keep: last.")
     if training.regularizer is not None and (training.plan.train == "full" or not training.plan.output_rows):
         raise InputError(
             "training.regularizer pulls new output rows that train beside a base that stands still. Set "
@@ -263,79 +284,14 @@ def _check_combination(config: StageConfig) -> None:
         raise InputError("training.regularizer is for runs without DeepSpeed. Leave one of the two out.")
 
 
-@dataclass(frozen=True)
-class _Data:
-    records: Sequence[Record]
-    queries: Sequence[Query]
-    text: TextWindows | None
-
-
-def _trainer(
-    config: StageConfig,
-    arguments: TrainingArguments,
-    division: Division,
-    model: PreTrainedModel,
-    artefacts: Artefacts,
-    data: _Data,
-    resumed: Path | None,
-) -> tuple[CodeTrainer, InterruptCallback]:
-    renderer, codes, longest = artefacts.renderer, artefacts.codes, config.training.max_length
+def check_context(model: PreTrainedModel, longest: int) -> None:
+    """
+    Raises:
+        InputError: An example may be longer than the model's context.
+    """
     context = context_length(model.config)
     if context is not None and longest > context:
         raise InputError(f"training.max_length is {longest}, but the model's context holds {context} tokens.")
-    packed = config.training.row_tokens is not None
-    if packed or reads_both_ways(model) or any(len(record.answers) > 1 for record in data.records):
-        check_side_by_side(model, longest)
-    interrupt = InterruptCallback()
-    queries = data.queries
-    asked = read_records(artefacts.reading, retrieval_records(queries), artefacts.catalog)
-    collator = CodeCollator(artefacts.pad_id, config.training.row_tokens)
-    # An encoder writes nothing freely that would have to be stopped.
-    stops = not is_encoder(artefacts.base)
-    examples: Any = kept_examples(data.records, renderer, codes, longest, cache_folder(), stops=stops)
-    lengths = examples["length"][:]
-    if config.replay is not None and data.text is not None:
-        count = windows_a_step(config.replay, division.batch)
-        examples = with_text(examples, data.text.windows, data.text.opening, division.batch, count)
-    if config.training.plan.cached_states:
-        with progress_bar("Running the model once") as progress:
-            examples = cache_states(
-                model.to(arguments.device),  # type: ignore[arg-type]
-                examples,
-                collator.pad_id,
-                _states_folder(config),
-                batch=division.micro,
-                bf16=arguments.bf16,
-                progress=progress,
-            )
-    if config.training.compile:
-        # In place: names and classes stay as they are for whoever saves or divides the model.
-        model.base_model.compile(dynamic=True)
-    trainer = CodeTrainer(
-        model=model,
-        args=arguments,
-        artefacts=artefacts,
-        rank=(lambda current: rank_figures(current, artefacts, queries)) if queries else None,
-        division=division,
-        lengths=lengths,
-        replay=config.replay,
-        text_lengths=[len(window) for window in data.text.windows] if data.text is not None else (),
-        resumed=resumed,
-        train_dataset=examples,
-        eval_dataset=linearize(asked, renderer, codes, longest, stops=stops) if asked else None,
-        data_collator=collator,
-        optimizer_cls_and_kwargs=(
-            torch.optim.AdamW,
-            {"params": parameter_groups(model, config.training), "lr": config.training.learning_rate, "fused": True},
-        ),
-        callbacks=[interrupt],
-    )
-    if config.training.regularizer is not None:
-        trainer.regularizer = Regularizer(model, config.training.regularizer)
-    if config.keep == "best":
-        trainer.best = BestModel(trainer, config.output / BEST)
-        trainer.add_callback(trainer.best)
-    return trainer, interrupt
 
 
 class _Abilities:
@@ -397,7 +353,7 @@ def _conditions(found: Perplexity) -> dict[str, Any]:
     return {"text": found.corpus, "fingerprint": found.fingerprint, "tokens": found.tokens, "length": found.length}
 
 
-def _perplexity_after(abilities: _Abilities, trainer: CodeTrainer) -> dict[str, Any] | None:
+def _perplexity_after(abilities: _Abilities, trainer: StageTrainer) -> dict[str, Any] | None:
     with trainer.rows_up_to_date():
         return abilities.after(trainer.accelerator.unwrap_model(trainer.model))
 
@@ -411,17 +367,7 @@ def _advise(before: Perplexity, base: Perplexity) -> None:
         )
 
 
-def _text(config: StageConfig, artefacts: Artefacts, steps: int) -> TextWindows | None:
-    """The windows of text that a run replays; no more than it needs."""
-    if (replay := config.replay) is None:
-        return None
-    most = steps * windows_a_step(replay, config.training.batch_size) * replay.length
-    with progress_bar("Reading text to replay") as progress:
-        corpus = load_corpus(replay.text, "train", progress=progress)
-    return text_windows(artefacts.tokenizer, corpus, replay.length, most)
-
-
-def _fit(trainer: CodeTrainer, config: StageConfig, division: Division) -> TrainOutput:
+def _fit(trainer: StageTrainer, config: StageConfig, division: Division) -> TrainOutput:
     try:
         return trainer.train()
     except (RuntimeError, MemoryError) as error:
@@ -433,30 +379,6 @@ def _fit(trainer: CodeTrainer, config: StageConfig, division: Division) -> Train
             + (f"{saved[-1].name} is whole: go on from it with resume=true. " if saved else "")
             + f"Try, in this order: {memory_advice(config.training, division)}"
         ) from error
-
-
-def rank_figures(model: PreTrainedModel, artefacts: Artefacts, queries: Sequence[Query]) -> dict[str, float]:
-    """Constrained ranking of labelled queries against the whole catalogue: means of ``VALIDATION_FIGURES``.
-
-    Every process ranks the same queries: under ZeRO-3 each product with the weights is a collective.
-    """
-    depth = min(10, len(artefacts.catalog))
-    answers = GenerativeRetriever(model, artefacts).search([query.text for query in queries], depth)
-    run = {query.id: run_from_hits(hits) for query, hits in zip(queries, answers, strict=True)}
-    means = evaluate(qrels_of(queries), run).means
-    return {name: means[name] for name in VALIDATION_FIGURES}
-
-
-def validation_queries(config: ValidationConfig | None, catalog: ToolCatalog) -> list[Query]:
-    """The queries that are looked at during training; none without a configuration."""
-    if config is None:
-        return []
-    return thinned(read_queries(config.queries, catalog, config.split), config.most)
-
-
-def thinned(queries: Sequence[Query], most: int) -> list[Query]:
-    """At most so many queries, evenly out of all."""
-    return list(queries[:: max(1, -(-len(queries) // most))])
 
 
 def _copy(folder: Path, to: Path) -> None:
@@ -472,22 +394,18 @@ def _discard(folder: Path) -> None:
         shutil.rmtree(discarded)
 
 
-def _states_folder(config: StageConfig) -> Path:
-    return config.output / "states"
-
-
 def _checkpoint_folder(config: StageConfig) -> Path:
     return config.output / "checkpoints"
 
 
-def _save(trainer: CodeTrainer, final: Path) -> None:
+def _save(trainer: StageTrainer, final: Path) -> None:
     """Write the final checkpoint whole or not at all. Every rank takes part; the first one writes."""
     with trainer.rows_up_to_date():
         write = trainer.model_writer()
         distributed.on_main(lambda: publish(final, write))
 
 
-def _stop(config: StageConfig, trainer: CodeTrainer, number: int) -> None:
+def _stop(config: StageConfig, trainer: StageTrainer, number: int) -> None:
     if distributed.is_main():
         done = f"Stopped by {signal.Signals(number).name} after step {trainer.state.global_step} of "
         done += f"{trainer.state.max_steps}. "
@@ -501,10 +419,9 @@ def _stop(config: StageConfig, trainer: CodeTrainer, number: int) -> None:
 def stage_main(
     name: str,
     kind: type[Config],
-    make_records: MakeRecords[Config],
+    run: Callable[[Config], StageResult],
     description: str,
     argv: Sequence[str] | None = None,
-    adjust: Adjust[Config] | None = None,
 ) -> None:
     """Command line of a stage: ``--config FILE key=value ...``, under plain python and the deepspeed launcher alike."""
     parser = argparse.ArgumentParser(
@@ -517,7 +434,7 @@ def stage_main(
     parser.add_argument("--local_rank", type=int, help=argparse.SUPPRESS)  # The deepspeed launcher passes it.
     arguments = parser.parse_intermixed_args(argv)
     try:
-        result = run_stage(name, load_config(kind, arguments.config, arguments.overrides), make_records, adjust)
+        result = run(load_config(kind, arguments.config, arguments.overrides))
     except USER_ERRORS as error:
         if distributed.is_main():
             report_error(error)

@@ -1,4 +1,5 @@
-"""The one trainer of the stages: transformers' Trainer, fed with codes. Knows checkpoints and signals; no stage.
+"""The trainers of the stages: what makes transformers' Trainer exact, and the one that is fed with codes. Knows
+checkpoints and signals; no stage.
 
 What is computed depends on the configuration alone: the order of the data and all randomness are functions of seed and
 step, so a run may be stopped at any step and goes on exactly, and under another number of processes it goes on with the
@@ -12,7 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError
@@ -58,21 +59,29 @@ UNFINISHED = "unfinished"
 """Name of an intermediate checkpoint while it is written."""
 
 
-class CodeTrainer(Trainer):
-    """Trainer whose loss is ``code_loss`` and whose evaluation also ranks the validation queries.
+class KeepsState(Protocol):
+    """Something with a state of its own, which checkpoints hold beside the optimiser's."""
+
+    def save(self, checkpoint: Path) -> None:
+        """Write the state into a checkpoint."""
+        ...
+
+    def restore(self, checkpoint: Path) -> None:
+        """Take the state up from a checkpoint."""
+        ...
+
+
+class StageTrainer(Trainer):
+    """Trainer whose every step is a function of seed, step and rank, and whose checkpoints are complete.
+
+    Another trainer on top of transformers' may stand between the two: what is exact here is exact there.
 
     Attributes:
         artefacts: Saved beside every checkpoint of the model, so that each one is complete.
-        rank: Figures of the current model on the validation queries, such as ``{"ndcg@5": 0.8}``; None: loss only.
         look: Looks at the model before the first step of a run that starts afresh.
         division: How a step's examples are divided among processes and micro-batches.
         lengths: Tokens of each training example.
-        replay: How general text counts; None: there is none.
-        text_lengths: Tokens of each window of text; they follow the examples in the data set.
         resumed: Checkpoint that training goes on from; None: from the start.
-        rivals: Which tokens an answer competes with; None: all.
-        document_rows: Makes rows follow their documents; None: they are free.
-        regularizer: Pulls rows towards where they started; None: nothing does.
         best: Keeps the model that ranks best; None: only the last one counts.
         work: What went into the run.
         save_failure: Why the last attempt to save a checkpoint failed; None: it did not.
@@ -82,137 +91,52 @@ class CodeTrainer(Trainer):
         self,
         *,
         artefacts: Artefacts,
-        rank: Callable[[PreTrainedModel], Mapping[str, float]] | None,
         division: Division,
         lengths: Sequence[int],
-        replay: ReplayConfig | None = None,
-        text_lengths: Sequence[int] = (),
         resumed: Path | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(processing_class=artefacts.tokenizer, **arguments)
         self.artefacts = artefacts
-        self.rank = rank
         self.look: Callable[[PreTrainedModel], None] | None = None
         self.division = division
         self.lengths = lengths
-        self.replay = replay
-        self.text_lengths = text_lengths
         self.resumed = resumed
-        self.rivals: Rivals | None = None
-        self.document_rows: DocumentRows | None = None
-        self.regularizer: Regularizer | None = None
         self.best: BestModel | None = None
         self.work = Work()
         self.save_failure: str | None = None
         self._answer_loss: Tensor | float = 0.0
-        # The loss below is divided by the count that Trainer gives it, so it is already scaled for accumulation.
+        # Losses are divided by the count that Trainer gives them, so they are already scaled for accumulation.
         self.loss_is_scaled_for_ga = True
         self.model_accepts_loss_kwargs = True
         self.add_callback(_Exactness(self))
 
-    def compute_loss(
-        self,
-        model: torch.nn.Module,
-        inputs: dict[str, Any],
-        return_outputs: bool = False,
-        num_items_in_batch: Tensor | int | None = None,
-    ) -> Any:
-        """Loss of one batch; see ``code_loss`` and ``mixed_loss``."""
-        plain, replay = self.accelerator.unwrap_model(self.model), self.replay
-        pull: Tensor | float = 0.0
-        if self.regularizer is not None and model.training:
-            # Once a step, whose batches' losses add up.
-            pull = self.regularizer.loss() / self.division.accumulation
-        if "states_nD" in inputs:
-            weight = replay.weight if replay is not None else 0.0
-            mixed = cached_loss(plain, inputs, num_items_in_batch, weight, self.rivals)
-            self._answer_loss += mixed.answers.detach()
-            return mixed.whole + pull
-        logits_nV = self._logits(model, plain, inputs)
-        # The count is of all processes while gradients are averaged over them.
-        summed = num_items_in_batch is not None and self.args.average_tokens_across_devices
-        factor = self.accelerator.num_processes if summed else 1
-        if replay is None:
-            loss = factor * code_loss(logits_nV, inputs["labels"], num_items_in_batch)
-        else:
-            base_nV = self._base_logits(model, plain, inputs) if replay.kl else None
-            mixed = mixed_loss(replay, logits_nV, base_nV, inputs, num_items_in_batch)
-            loss = factor * mixed.whole
-            if model.training:
-                self._answer_loss += factor * mixed.answers.detach()
-        return (loss + pull, {"logits": logits_nV}) if return_outputs else loss + pull
-
-    def _logits(self, model: torch.nn.Module, plain: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
-        """Of all labels; in training by the rows that follow documents, and without whom the answers are spared."""
-        rivals, rows = (self.rivals, self.document_rows) if model.training else (None, None)
-        if rivals is None and rows is None:
-            return answer_logits(model, plain, inputs)
-        labels_n = inputs["labels"][inputs["labels"] != IGNORED]
-        if rows is not None:
-            return rows.logits(answer_states(plain, inputs), labels_n, rivals)
-        logits_nV = answer_logits(model, plain, inputs)
-        return logits_nV if rivals is None else rivals.logits(logits_nV, labels_n)
-
-    @torch.no_grad()
-    def _base_logits(self, model: torch.nn.Module, plain: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
-        """Of all labels, since under ZeRO-3 every process must ask, with text or without; for the base's vocabulary."""
-        with without_adapters(plain):
-            return answer_logits(model, plain, inputs)[:, : len(output_weight(plain))]
-
     def get_train_dataloader(self) -> DataLoader[Any]:
         """One pass over the whole run: this process's micro-batches of every step that is still to be made."""
         dataset: Any = self.train_dataset
-        cached = isinstance(dataset, StateDataset)
-        seed, beside = self.args.data_seed or 0, None
-        if self.replay is not None:
-            beside = SampleStream(self.text_lengths, seed), windows_a_step(self.replay, self.division.batch)
+        seed = self.args.data_seed or 0
         stream = SampleStream(self.lengths, seed)
-        batches = StepBatches(stream, self.division, distributed.rank(), self.args.max_steps, beside)
+        batches = StepBatches(stream, self.division, distributed.rank(), self.args.max_steps, self._beside(seed))
         if self.resumed is not None:
             batches.first_step = step_of(self.resumed)
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            collate_fn=collate_states if cached else self.data_collator,
+            collate_fn=self._collator(),
             pin_memory=self.args.dataloader_pin_memory,
         )
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Under replay, tell apart what answers and text have in the loss: the two add up to it. A collective."""
-        if self.replay is not None and "loss" in logs:
-            earlier = next((entry["step"] for entry in reversed(self.state.log_history) if "loss" in entry), 0)
-            sums = distributed.all_ranks(float(self._answer_loss))
-            answers = sum(sums) / len(sums) / (self.state.global_step - earlier)
-            logs |= {"loss_answers": answers, "loss_text": logs["loss"] - answers}
-            self._answer_loss = 0.0
-        super().log(logs, start_time)
+    def _beside(self, seed: int) -> tuple[SampleStream, int] | None:
+        """Further rows of the data set, and how many a step; None: there are none."""
+        return None
 
-    # What is compiled for training would be compiled anew for all that a search reads.
-    @torch.compiler.set_stance("force_eager")
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader[Any],
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
-        """Loss on the validation pairs, then ``rank`` on the validation queries."""
-        with self.rows_up_to_date():
-            output = super().evaluation_loop(dataloader, description, True, ignore_keys, metric_key_prefix)
-            assert output.metrics is not None
-            if self.rank is not None:
-                model = self.accelerator.unwrap_model(self.model)
-                was_training = model.training
-                figures = self.rank(model.eval())
-                model.train(was_training)
-                output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
-        return output
+    def _collator(self) -> Any:
+        """What makes a batch of examples."""
+        return self.data_collator
 
     def rows_up_to_date(self) -> AbstractContextManager[None]:
         """Inside, the model is as it would be if training ended here: whoever searches or publishes it wants that."""
-        return nullcontext() if self.document_rows is None else self.document_rows.up_to_date(self.state.global_step)
+        return nullcontext()
 
     def model_writer(self) -> Callable[[Path], None]:
         """Gather the model's weights, and return what writes them with all artefacts into a folder.
@@ -226,9 +150,9 @@ class CodeTrainer(Trainer):
         return lambda folder: write_model(folder, model, self.artefacts, plain_weights(model, weights))
 
     @property
-    def _parts(self) -> list[Work | DocumentRows | Regularizer]:
+    def _parts(self) -> list[KeepsState]:
         """What keeps a state of its own in checkpoints."""
-        return [part for part in (self.work, self.document_rows, self.regularizer) if part is not None]
+        return [self.work]
 
     def restore(self, checkpoint: Path) -> None:
         """Take up the optimiser, the schedule and the log where a checkpoint left them. A collective.
@@ -315,10 +239,135 @@ class CodeTrainer(Trainer):
             shutil.rmtree(old)
 
 
+class CodeTrainer(StageTrainer):
+    """Trainer whose loss is ``code_loss`` and whose evaluation also ranks the validation queries.
+
+    Attributes:
+        rank: Figures of the current model on the validation queries, such as ``{"ndcg@5": 0.8}``; None: loss only.
+        replay: How general text counts; None: there is none.
+        text_lengths: Tokens of each window of text; they follow the examples in the data set.
+        rivals: Which tokens an answer competes with; None: all.
+        document_rows: Makes rows follow their documents; None: they are free.
+        regularizer: Pulls rows towards where they started; None: nothing does.
+    """
+
+    def __init__(
+        self,
+        *,
+        rank: Callable[[PreTrainedModel], Mapping[str, float]] | None,
+        replay: ReplayConfig | None = None,
+        text_lengths: Sequence[int] = (),
+        **arguments: Any,
+    ) -> None:
+        super().__init__(**arguments)
+        self.rank = rank
+        self.replay = replay
+        self.text_lengths = text_lengths
+        self.rivals: Rivals | None = None
+        self.document_rows: DocumentRows | None = None
+        self.regularizer: Regularizer | None = None
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: dict[str, Any],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Loss of one batch; see ``code_loss`` and ``mixed_loss``."""
+        plain, replay = self.accelerator.unwrap_model(self.model), self.replay
+        pull: Tensor | float = 0.0
+        if self.regularizer is not None and model.training:
+            # Once a step, whose batches' losses add up.
+            pull = self.regularizer.loss() / self.division.accumulation
+        if "states_nD" in inputs:
+            weight = replay.weight if replay is not None else 0.0
+            mixed = cached_loss(plain, inputs, num_items_in_batch, weight, self.rivals)
+            self._answer_loss += mixed.answers.detach()
+            return mixed.whole + pull
+        logits_nV = self._logits(model, plain, inputs)
+        # The count is of all processes while gradients are averaged over them.
+        summed = num_items_in_batch is not None and self.args.average_tokens_across_devices
+        factor = self.accelerator.num_processes if summed else 1
+        if replay is None:
+            loss = factor * code_loss(logits_nV, inputs["labels"], num_items_in_batch)
+        else:
+            base_nV = self._base_logits(model, plain, inputs) if replay.kl else None
+            mixed = mixed_loss(replay, logits_nV, base_nV, inputs, num_items_in_batch)
+            loss = factor * mixed.whole
+            if model.training:
+                self._answer_loss += factor * mixed.answers.detach()
+        return (loss + pull, {"logits": logits_nV}) if return_outputs else loss + pull
+
+    def _logits(self, model: torch.nn.Module, plain: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
+        """Of all labels; in training by the rows that follow documents, and without whom the answers are spared."""
+        rivals, rows = (self.rivals, self.document_rows) if model.training else (None, None)
+        if rivals is None and rows is None:
+            return answer_logits(model, plain, inputs)
+        labels_n = inputs["labels"][inputs["labels"] != IGNORED]
+        if rows is not None:
+            return rows.logits(answer_states(plain, inputs), labels_n, rivals)
+        logits_nV = answer_logits(model, plain, inputs)
+        return logits_nV if rivals is None else rivals.logits(logits_nV, labels_n)
+
+    @torch.no_grad()
+    def _base_logits(self, model: torch.nn.Module, plain: PreTrainedModel, inputs: dict[str, Any]) -> Tensor:
+        """Of all labels, since under ZeRO-3 every process must ask, with text or without; for the base's vocabulary."""
+        with without_adapters(plain):
+            return answer_logits(model, plain, inputs)[:, : len(output_weight(plain))]
+
+    def _beside(self, seed: int) -> tuple[SampleStream, int] | None:
+        if self.replay is None:
+            return None
+        return SampleStream(self.text_lengths, seed), windows_a_step(self.replay, self.division.batch)
+
+    def _collator(self) -> Any:
+        return collate_states if isinstance(self.train_dataset, StateDataset) else super()._collator()
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Under replay, tell apart what answers and text have in the loss: the two add up to it. A collective."""
+        if self.replay is not None and "loss" in logs:
+            earlier = next((entry["step"] for entry in reversed(self.state.log_history) if "loss" in entry), 0)
+            sums = distributed.all_ranks(float(self._answer_loss))
+            answers = sum(sums) / len(sums) / (self.state.global_step - earlier)
+            logs |= {"loss_answers": answers, "loss_text": logs["loss"] - answers}
+            self._answer_loss = 0.0
+        super().log(logs, start_time)
+
+    # What is compiled for training would be compiled anew for all that a search reads.
+    @torch.compiler.set_stance("force_eager")
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader[Any],
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Loss on the validation pairs, then ``rank`` on the validation queries."""
+        with self.rows_up_to_date():
+            output = super().evaluation_loop(dataloader, description, True, ignore_keys, metric_key_prefix)
+            assert output.metrics is not None
+            if self.rank is not None:
+                model = self.accelerator.unwrap_model(self.model)
+                was_training = model.training
+                figures = self.rank(model.eval())
+                model.train(was_training)
+                output.metrics.update({f"{metric_key_prefix}_{name}": value for name, value in figures.items()})
+        return output
+
+    def rows_up_to_date(self) -> AbstractContextManager[None]:
+        return nullcontext() if self.document_rows is None else self.document_rows.up_to_date(self.state.global_step)
+
+    @property
+    def _parts(self) -> list[KeepsState]:
+        return [*super()._parts, *(part for part in (self.document_rows, self.regularizer) if part is not None)]
+
+
 class _Exactness(TrainerCallback):
     """Makes every step a function of seed, step and rank, wherever the run began."""
 
-    def __init__(self, trainer: CodeTrainer) -> None:
+    def __init__(self, trainer: StageTrainer) -> None:
         self.trainer = trainer
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -360,7 +409,7 @@ class BestModel(TrainerCallback):
     Which one that is follows from the log, so that a run that goes on chooses as one that was never interrupted.
     """
 
-    def __init__(self, trainer: CodeTrainer, folder: Path) -> None:
+    def __init__(self, trainer: StageTrainer, folder: Path) -> None:
         """
         Args:
             trainer: Writes the models.

@@ -7,7 +7,7 @@ Legend: ``B`` rows, ``T`` tokens, ``L`` labels of the row that has most, ``n`` l
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -101,7 +101,7 @@ class CodeCollator:
             from the end of the row: 1 is the last; ``text`` ``[B, L]``, above 0 where a label is of general text.
         """
         laid = [_lay(example["prompt"], example["answers"]) for example in examples]
-        rows = _pack([len(each.ids) for each in laid], self.row_tokens or 0)
+        rows = pack([len(each.ids) for each in laid], self.row_tokens or 0)
         widths = [sum(len(laid[place].ids) for place in row) for row in rows]
         shape = len(rows), max(widths)
         depth = max(sum(len(laid[place].labels) for place in row) for row in rows)
@@ -159,7 +159,7 @@ def _lay(prompt: Sequence[int], answers: Sequence[Sequence[int]]) -> _Laid:
     return laid
 
 
-def _pack(widths: Sequence[int], room: int) -> list[list[int]]:
+def pack(widths: Sequence[int], room: int) -> list[list[int]]:
     """Places of the examples that share a row: the longest first, each into the first row that has room for it.
 
     An example that is longer than ``room`` has a row of its own.
@@ -228,16 +228,21 @@ def code_loss(logits_nV: Tensor, labels_BL: Tensor, count: Tensor | float | None
 
 
 def training_arguments(
-    config: TrainingConfig, division: Division, output: Path, *, evaluate: bool
+    config: TrainingConfig,
+    division: Division,
+    output: Path,
+    *,
+    evaluate: bool,
+    kind: Callable[..., TrainingArguments] = TrainingArguments,
 ) -> TrainingArguments:
-    """Translate our configuration into transformers' arguments.
+    """Translate our configuration into transformers' arguments, or those of a trainer on top of it (``kind``).
 
     ``max_steps`` must be set when the data are known; see ``total_steps``.
     """
     if config.deepspeed is not None:
         _check_deepspeed(config.deepspeed)
     cuda = torch.cuda.is_available()
-    return TrainingArguments(
+    return kind(
         output_dir=str(output),
         per_device_train_batch_size=division.micro,
         per_device_eval_batch_size=division.micro,
