@@ -181,7 +181,7 @@ RECIPES = (
             "drop the key {file} from the bucket named {bucket}",
             "dispose of the old file {file} in the bucket {bucket}; the other files stay",
             "eliminate the S3 object {file} within {bucket}",
-            "delete, in the bucket {bucket}, the object with the key {file}",
+            "delete in the bucket {bucket} the object with the key {file}",
             "make the file {file} vanish from the bucket {bucket}",
         ),
         (Do("s3.DeleteObject", {"Bucket": "{bucket}", "Key": "{file}"}, "I delete {file} from {bucket}."),),
