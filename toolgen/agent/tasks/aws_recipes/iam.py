@@ -83,7 +83,7 @@ RECIPES = (
         (
             "add the user {user} to the group {group}",
             "put {user} into the IAM group {group}",
-            "make the user {user} a member of {group}",
+            "make the user {user} a member of the group {group}",
             "let {user} join the group {group}",
             "give the user {user} a place in the IAM group called {group}",
             "assign the user {user} to the group {group}",
@@ -109,7 +109,7 @@ RECIPES = (
         (
             "remove the user {user} from the group {group}",
             "take {user} out of the IAM group {group}",
-            "end the membership of {user} in {group}",
+            "end the membership of {user} in the IAM group {group}",
             "let the user {user} leave the group {group}",
             "throw {user} out of the group called {group}, but keep the user",
             "exclude the user {user} from the IAM group {group}",
@@ -238,9 +238,9 @@ RECIPES = (
         _SLOTS | {"policy": name("Camel")},
         (
             "attach our policy {policy} to the user {user}",
-            "find the IAM policy {policy} and give it to {user}",
+            "find the IAM policy {policy} and give it to the user {user}",
             "look up our own policy {policy} and attach it to the user {user}",
-            "let the policy {policy}, which we made, apply to {user}",
+            "let the policy {policy}, which we made, apply to the user {user}",
             "grant the user {user} what the local policy {policy} allows",
             "assign the customer policy {policy} to the user {user}",
             "apply our policy {policy} to the IAM user {user}",

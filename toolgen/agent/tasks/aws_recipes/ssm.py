@@ -164,7 +164,7 @@ RECIPES = (
             "look up the SSM parameter {parameter} and say what it is",
             "read {parameter} from the parameter store",
             "find out what stands in the parameter {parameter}",
-            "get me the configuration value {parameter}",
+            "get me the value of the configuration parameter {parameter}",
             "report the value of the SSM parameter {parameter}",
             "show me what the parameter {parameter} contains",
             "check the parameter named {parameter} and report its value",
