@@ -59,7 +59,7 @@ RECIPES = (
         _SLOTS,
         (
             "switch the EventBridge rule {rule} off",
-            "make sure that the rule {rule} does not fire for now",
+            "make sure that the event rule {rule} does not fire for now",
             "stop the scheduled rule {rule} without deleting it",
             "disable the event rule {rule}",
             "turn off the EventBridge rule called {rule}, but keep it",
