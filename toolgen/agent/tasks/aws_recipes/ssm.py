@@ -43,6 +43,9 @@ RECIPES = (
             "have a parameter {parameter} created in Systems Manager that contains {value}",
             "define the parameter {parameter} as {value}; nobody has defined it so far",
             "open a new entry {parameter} in the parameter store whose value is {value}",
+            "launch a new SSM parameter {parameter} with {value} as its content",
+            "introduce a parameter {parameter} into Systems Manager whose value is {value}",
+            "submit a new parameter to the parameter store, name {parameter}, value {value}",
         ),
         (
             Do(
@@ -76,6 +79,9 @@ RECIPES = (
             "assign {value} to the parameter {parameter} that we already have",
             "revise the existing configuration parameter {parameter}: its value is {value} now",
             "exchange the current value of the parameter {parameter} for {value}",
+            "move the SSM parameter {parameter} from its old value to {value}",
+            "fill the existing parameter {parameter} with {value} instead",
+            "submit {value} as the new value of our parameter {parameter}",
         ),
         (
             Do(
@@ -108,6 +114,9 @@ RECIPES = (
             "dispose of the old parameter {parameter}",
             "eliminate the parameter {parameter}; all others stay",
             "make the parameter {parameter} disappear from the parameter store",
+            "terminate the parameter {parameter}",
+            "wipe {parameter} from the parameter store",
+            "strip Systems Manager of the parameter {parameter}",
         ),
         (Do("ssm.DeleteParameter", {"Name": "{parameter}"}, "I delete {parameter}."),),
         (check("ssm.GetParameter", {"Name": "{parameter}"}, fails="ParameterNotFound"), _OTHER_STANDS),
@@ -134,6 +143,9 @@ RECIPES = (
             "classify the parameter {parameter} by tagging it {key}={value}",
             "mark {parameter} in the parameter store as {key} {value} by a tag",
             "equip the parameter {parameter} with a tag: {key}, {value}",
+            "enter {value} as the tag {key} of the parameter {parameter}",
+            "write the tag {key}={value} to our SSM parameter {parameter}",
+            "name {value} in the tag {key} of the parameter {parameter}",
         ),
         (
             Do(
@@ -176,6 +188,9 @@ RECIPES = (
             "query Systems Manager for the parameter {parameter} and give me the value",
             "inspect the parameter {parameter} and name its value",
             "give me the current value of the configuration parameter {parameter}",
+            "identify the value of the parameter {parameter}",
+            "search the parameter store for {parameter} and tell me its value",
+            "ask Systems Manager what value the parameter {parameter} has",
         ),
         (Do("ssm.GetParameter", {"Name": "{parameter}"}, "I read {parameter}."),),
         (_OTHER_STANDS,),
@@ -204,6 +219,10 @@ RECIPES = (
             "let a new parameter {target} have whatever value the parameter {parameter} has",
             "reproduce the parameter {parameter} as a second String parameter called {target}",
             "look up the parameter {parameter} and create {target} with the same value",
+            "save the value of the parameter {parameter} as a new parameter {target}, too",
+            "retrieve the SSM parameter {parameter} and launch a twin of it named {target}",
+            "introduce a parameter {target} whose value is taken from the parameter {parameter}",
+            "query the parameter store for {parameter} and save its value under {target}, too",
         ),
         (
             Do("ssm.GetParameter", {"Name": "{parameter}"}, "I need the value of {parameter}."),
@@ -241,6 +260,9 @@ RECIPES = (
             "create {target} with the value of the parameter {parameter}, and erase {parameter} afterwards",
             "swap the parameter {parameter} for one that is called {target} and says the same",
             "relabel the parameter {parameter} in the parameter store: its name is {target} from now on",
+            "clone the parameter {parameter} as {target} and wipe the original",
+            "retrieve the SSM parameter {parameter}, save it under {target} and eliminate {parameter}",
+            "turn the parameter {parameter} into one named {target}, its value unchanged",
         ),
         (
             Do("ssm.GetParameter", {"Name": "{parameter}"}, "I need the value of {parameter}."),
