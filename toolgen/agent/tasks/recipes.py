@@ -75,7 +75,8 @@ class Recipe:
     Attributes:
         id: Unique among recipes.
         slots: What is drawn for a task.
-        asks: Wordings, each an imperative without a full stop; at least five.
+        asks: Wordings, each an imperative without a full stop, with every slot that the reference's arguments need; at
+            least fourteen, and no other recipe's.
         steps: The reference.
         checks: What must hold afterwards.
         answer: What the user is told, with slots.
