@@ -119,6 +119,17 @@ def episodes(model: PreTrainedModel, artefacts: Artefacts, config: AgentConfig) 
     Raises:
         InputError: They, or the configuration, are unusable.
     """
+    if config.training.row_tokens is not None:
+        check_side_by_side(model, config.training.max_length)
+    held_out: list[Trajectory] = []
+    if config.validation is not None:
+        found = chosen(config.validation.trajectories, artefacts.catalog, config.lost)
+        held_out = found[:: max(1, -(-len(found) // config.validation.most))]
+    return _Episodes(chosen(config.trajectories, artefacts.catalog, config.lost), held_out)
+
+
+def _check(config: AgentConfig) -> None:
+    """Keys that do not go together, before anything is loaded."""
     training = config.training
     if training.plan.cached_states or training.regularizer is not None:
         raise InputError(
@@ -131,17 +142,11 @@ def episodes(model: PreTrainedModel, artefacts: Artefacts, config: AgentConfig) 
                 f"training.plan.train={training.plan.train} in the agent stage needs a head that is whole, and under "
                 "ZeRO-3 it is partitioned. Use ZeRO-2 (configs/deepspeed/zero2.json), or training.plan.train=full."
             )
-    if training.row_tokens is not None:
-        check_side_by_side(model, training.max_length)
-    held_out: list[Trajectory] = []
-    if config.validation is not None:
-        found = chosen(config.validation.trajectories, artefacts.catalog, config.lost)
-        held_out = found[:: max(1, -(-len(found) // config.validation.most))]
-    return _Episodes(chosen(config.trajectories, artefacts.catalog, config.lost), held_out)
 
 
 def run(config: AgentConfig) -> StageResult:
     """Run stage 3."""
+    _check(config)
     return run_stage("agent", config, episodes, validates=config.validation is not None, kind=SFT_ARGUMENTS)
 
 
