@@ -1,5 +1,5 @@
 """Arguments that meet a tool's JSON Schema by construction: at every token only those are allowed that can still lead
-to a valid object. Knows schemas, tokenizers and streams; not what a tool does, and no environment.
+to a valid object. Knows schemas, tokenizers and texts; not what a tool does, and no environment.
 
 The grammar of a schema is llguidance's. Tool rows are never allowed: they lie behind the words.
 
@@ -14,10 +14,12 @@ import llguidance
 import llguidance.hf
 import llguidance.torch
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from toolgen.agent.machine import Written
-from toolgen.agent.stream import ContextError, Stream
+from toolgen.agent.stream import ContextError
+from toolgen.agent.text import Asking, Text
 from toolgen.errors import InputError
 from toolgen.tokenizer import decode
 
@@ -57,11 +59,11 @@ class ArgumentWriter:
         self._grammars: dict[str, str] = {}
         self._mask = llguidance.torch.allocate_token_bitmask(1, self._lexicon.vocab_size)
 
-    def write(self, stream: Stream, schema: Mapping[str, Any] | None) -> Written:
-        """Write an object at the end of a stream, which stays as it is.
+    def write(self, text: Text, schema: Mapping[str, Any] | None) -> Asking[Written]:
+        """Write an object at the end of a text, which stays as it is.
 
         Args:
-            stream: The text so far.
+            text: The text so far.
             schema: JSON Schema of the object; None: an object without properties.
 
         Returns:
@@ -71,11 +73,11 @@ class ArgumentWriter:
         matcher = llguidance.LLMatcher(self._lexicon, self._grammar(schema))
         if matcher.is_error():
             return Written("", None, f"The tool's schema cannot be followed: {matcher.get_error()}")
-        aside, ids = stream.fork(), list[int]()
+        aside, ids = text.fork(), list[int]()
         while not matcher.is_stopped():
             if len(ids) == self._most_tokens:
                 return self._unfinished(ids, f"The arguments did not end within {self._most_tokens} tokens.")
-            token_id = self._best(aside, matcher)
+            token_id = self._best((yield from aside.logits(self.words)), matcher)
             if token_id is None or not matcher.consume_token(token_id):
                 return self._unfinished(ids, f"No token goes on from here: {matcher.get_error() or 'a dead end'}.")
             ids.append(token_id)
@@ -85,12 +87,12 @@ class ArgumentWriter:
                 aside.extend([token_id])
             except ContextError as error:
                 return self._unfinished(ids, str(error))
-        text = decode(self._tokenizer, ids)
-        return Written(text, json.loads(text), ids=tuple(ids))
+        shown = decode(self._tokenizer, ids)
+        return Written(shown, json.loads(shown), ids=tuple(ids))
 
-    def _best(self, stream: Stream, matcher: llguidance.LLMatcher) -> int | None:
+    def _best(self, logits_V: Tensor, matcher: llguidance.LLMatcher) -> int | None:
         llguidance.torch.fill_next_token_bitmask(matcher, self._mask)
-        logits_V = stream.word_logits(self.words).cpu().clone()
+        logits_V = logits_V.cpu().clone()
         llguidance.torch.apply_token_bitmask_inplace(logits_V[None], self._mask[:, : -(-self.words // 32)])
         best = int(logits_V.argmax())
         return best if logits_V[best] > -torch.inf else None
