@@ -1,4 +1,4 @@
-"""``toolgen agent`` and ``toolgen agent-eval``: what they print, what they refuse, and that nobody steers the terminal."""
+"""``toolgen agent`` and ``agent-eval``: what they print, what they refuse, and that nobody steers the terminal."""
 
 import io
 import json
