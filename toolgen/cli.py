@@ -1,5 +1,6 @@
-"""``toolgen ...``: the command line. Knows every room and does no work itself. With ``index`` and ``bench`` the only
-file of the library that looks at indexing, stages and benchmarks, and only inside functions."""
+"""``toolgen ...``: the command line. Knows every room and does no work itself. With ``index``, ``bench`` and
+``agent_commands`` the only file of the library that looks at indexing, stages and benchmarks, and only inside functions.
+"""
 
 from pathlib import Path
 from typing import Annotated, Literal
