@@ -1,6 +1,5 @@
 """``toolgen ...``: the command line. Knows every room and does no work itself. With ``index``, ``bench`` and
-``agent_commands`` the only file of the library that looks at indexing, stages and benchmarks, and only inside functions.
-"""
+``agent_commands`` the only file of the library that looks at indexing, stages and benchmarks, inside functions only."""
 
 from pathlib import Path
 from typing import Annotated, Literal
