@@ -21,7 +21,7 @@ ALLOWED = {
     "stages": {"stages"},
     "benchmarks": ROOMS,
 }
-COMMANDS = ("bench.py", "cli.py", "index.py")
+COMMANDS = ("agent_commands.py", "bench.py", "cli.py", "index.py")
 """The files of the library that look upward, inside functions only."""
 TORCH_FREE = ("toolgen.tools", "toolgen.queries", "toolgen.codebook", "toolgen.metrics", "toolgen.retriever")
 

@@ -12,7 +12,9 @@ from tokenizer_zoo import ZOO
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from toolgen.agent.arguments import LONGEST_STRING, MOST_ITEMS, ArgumentWriter, bounded
-from toolgen.agent.stream import Stream
+from toolgen.agent.batch import Reader, finish
+from toolgen.agent.machine import Written
+from toolgen.agent.text import Text
 from toolgen.errors import InputError
 from toolgen.sources.botocore import import_catalog
 
@@ -46,14 +48,19 @@ def writer(kind: str = "gpt2", **keys: Any) -> ArgumentWriter:
     return ArgumentWriter(tokenizer, len(tokenizer), **keys)
 
 
+def written_by(writer: ArgumentWriter, model: PreTrainedModel, text: Text | list[int], schema: Any) -> Written:
+    """What a model writes behind a text."""
+    text = Text(text, model.config.max_position_embeddings) if isinstance(text, list) else text
+    return finish(Reader(model), writer.write(text, schema))
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "llama3", "qwen2", "llama2", "gemma"])
 def test_what_a_random_model_writes_meets_the_schema(kind: str) -> None:
     one = writer(kind)
     for seed in range(5):
-        stream = Stream(model(kind, seed), [5, 6, 7])
-        before = list(stream.ids)
-        written = one.write(stream, SCHEMA)
-        assert written.fault == "" and stream.ids == before
+        text = Text([5, 6, 7], 4096)
+        written = written_by(one, model(kind, seed), text, SCHEMA)
+        assert written.fault == "" and text.ids == [5, 6, 7]
         jsonschema.validate(written.arguments, SCHEMA)
         assert set(written.arguments or ()) <= set(SCHEMA["properties"])  # type: ignore[arg-type]
         assert ZOO[kind]().decode(list(written.ids)).strip() == written.text.strip()
@@ -66,7 +73,7 @@ def test_a_tool_row_is_never_an_argument() -> None:
         loud.get_output_embeddings().weight[-ROWS:] *= 1e4
     words = len(ZOO[kind]())
     for start in range(4, 9):
-        written = writer(kind).write(Stream(loud, [start]), SCHEMA)
+        written = written_by(writer(kind), loud, [start], SCHEMA)
         assert written.arguments is not None and max(written.ids) < words
 
 
@@ -101,7 +108,7 @@ _schemas = st.recursive(
 @given(inner=_schemas, seed=st.integers(0, 3))
 def test_any_schema_is_met(inner: dict[str, Any], seed: int) -> None:
     schema = {"type": "object", "properties": {"it": inner}, "required": ["it"]}
-    written = writer().write(Stream(model("gpt2", seed), [1, 2]), schema)
+    written = written_by(writer(), model("gpt2", seed), [1, 2], schema)
     assert written.arguments is not None, written.fault
     jsonschema.validate(written.arguments, schema)
 
@@ -111,7 +118,7 @@ def test_operations_of_aws_are_called_as_they_are_declared() -> None:
     one, ended = writer(most_tokens=300), 0
     chosen = list(catalog.values())[::12]
     for number, tool in enumerate(chosen):
-        written = one.write(Stream(model("gpt2", number % 3), [3]), tool.parameters)
+        written = written_by(one, model("gpt2", number % 3), [3], tool.parameters)
         if written.arguments is None:
             assert "did not end within 300 tokens" in written.fault, (tool.id, written.fault)
             continue
@@ -123,7 +130,7 @@ def test_operations_of_aws_are_called_as_they_are_declared() -> None:
 
 def test_a_tool_without_parameters_is_called_with_an_empty_object() -> None:
     for schema in (None, {}, {"type": "object", "properties": {}}):
-        assert writer().write(Stream(model("gpt2"), [1]), schema).arguments == {}
+        assert written_by(writer(), model("gpt2"), [1], schema).arguments == {}
 
 
 def test_every_schema_comes_to_an_end() -> None:
@@ -153,11 +160,11 @@ def test_every_schema_comes_to_an_end() -> None:
 
 
 def test_what_cannot_end_is_told_and_not_called() -> None:
-    short = writer(most_tokens=3).write(Stream(model("gpt2"), [1]), SCHEMA)
+    short = written_by(writer(most_tokens=3), model("gpt2"), [1], SCHEMA)
     assert short.arguments is None and "within 3 tokens" in short.fault and len(short.ids) == 3
-    full = writer().write(Stream(model("gpt2", context=6), [1, 2, 3]), SCHEMA)
+    full = written_by(writer(), model("gpt2", context=6), [1, 2, 3], SCHEMA)
     assert full.arguments is None and "context holds 6" in full.fault
-    broken = writer().write(Stream(model("gpt2"), [1]), {"type": "object", "properties": {"a": {"type": "strin"}}})
+    broken = written_by(writer(), model("gpt2"), [1], {"type": "object", "properties": {"a": {"type": "strin"}}})
     assert broken.arguments is None and "schema cannot be followed" in broken.fault
 
 

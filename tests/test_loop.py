@@ -1,7 +1,7 @@
 """The agent's loop with scripted models: what it says is what training rendered, what fails is observed, budgets
 hold."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from toolgen.agent.arguments import ArgumentWriter
 from toolgen.agent.choosing import Chooser, RetrieverChooser, TokenChooser
 from toolgen.agent.environment import Arguments, Observation, Status
 from toolgen.agent.loop import Agent, Budget, Outcome
-from toolgen.agent.stream import Stream
+from toolgen.agent.text import Ask
 from toolgen.agent.trajectory import Step, Trajectory
 from toolgen.agent.turns import FINISH, TurnRenderer
 from toolgen.errors import InputError
@@ -53,16 +53,18 @@ class World:
         return Observation(Status.OK, str(arguments["a"] + arguments["b"]))
 
 
-class Scripted(Stream):
-    """A stream whose next token is the one that a text has at this place."""
+class Scripted:
+    """A reader for which the next token is the one that a text has at this place."""
 
     wanted: Sequence[int] = ()
 
-    def logits_of(self, tokens: Tensor | slice) -> Tensor:
-        place = len(self.ids)
-        wanted = self.wanted[place] if place < len(self.wanted) else -1
-        ids = torch.arange(tokens.start, tokens.stop) if isinstance(tokens, slice) else tokens
-        return (ids == wanted).float()
+    def answer(self, asks: Mapping[int, Ask]) -> dict[int, Tensor]:
+        found = {}
+        for row, ask in asks.items():
+            place = len(ask.ids)
+            wanted = self.wanted[place] if place < len(self.wanted) else -1
+            found[row] = ((torch.arange(ask.tokens) if isinstance(ask.tokens, int) else ask.tokens) == wanted).float()
+        return found
 
 
 def agent(name: str, template: str | None, world: World, script: Trajectory | None, **keys: Any) -> Agent:
@@ -81,12 +83,12 @@ def agent(name: str, template: str | None, world: World, script: Trajectory | No
     model = LlamaForCausalLM(LlamaConfig(vocab_size=words + len(codes.new_ids), **shape)).eval()
     chooser: Chooser = keys.pop("chooser", None) or TokenChooser(codes)
     writer = ArgumentWriter(tokenizer, words, most_tokens=keys.pop("most_tokens", 200))
-    return Agent(model, tokenizer, turns, chooser, writer, world, keys.pop("budget", None))
+    return Agent(model, tokenizer, turns, chooser, writer, keys.pop("budget", None), keys.pop("attempts", None))
 
 
 @pytest.fixture
 def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(loop, "Stream", Scripted)
+    monkeypatch.setattr(loop, "Reader", lambda _: Scripted())
     yield
     Scripted.wanted = ()
 
@@ -102,7 +104,7 @@ def told(**keys: Any) -> Trajectory:
 def test_an_episode_is_the_tokens_of_training(name: str, template: str | None, documents: bool) -> None:
     for one in (told(), told(ended="give_up", answer=None, last_thought="I cannot.")):
         world = World()
-        done = agent(name, template, world, one, documents=documents).run(one.query)
+        done = agent(name, template, world, one, documents=documents).run(one.query, world)
         assert list(done.ids) == list(Scripted.wanted)
         assert world.calls == [("add", {"a": 1, "b": 2}), ("fail", {})]
         assert [turn.thought for turn in done.turns] == ["One and two.", "", one.last_thought]
@@ -113,7 +115,9 @@ def test_an_episode_is_the_tokens_of_training(name: str, template: str | None, d
 @pytest.mark.parametrize(("name", "template"), WRITES_ANYTHING)
 def test_whatever_a_model_says_its_calls_are_valid(name: str, template: str | None) -> None:
     world = World()
-    done = agent(name, template, world, None, budget=Budget(turns=4, tokens=3000, thought=10)).run("Do <<add>> it")
+    done = agent(name, template, world, None, budget=Budget(turns=4, tokens=3000, thought=10)).run(
+        "Do <<add>> it", world
+    )
     assert 1 <= len(done.turns) <= 5 and done.ended in ("answer", "give_up", "turns", "tokens")
     assert all(turn.tool in (*world.catalog.ids, None) for turn in done.turns)
     assert all(tool != "add" or set(arguments) == {"a", "b"} for tool, arguments in world.calls)
@@ -122,7 +126,8 @@ def test_whatever_a_model_says_its_calls_are_valid(name: str, template: str | No
 @pytest.mark.usefixtures("scripted")
 def test_budgets_end_an_episode() -> None:
     def run(**keys: Any) -> Outcome:
-        return agent("qwen2", CHATML, World(), told(), **keys).run("How much?")
+        world = World()
+        return agent("qwen2", CHATML, world, told(), **keys).run("How much?", world)
 
     assert [turn.ended for turn in run(budget=Budget(turns=1)).turns] == [None, "turns"]
     assert [turn.ended for turn in run(budget=Budget(tokens=5)).turns] == [None, "tokens"]
@@ -135,7 +140,7 @@ def test_budgets_end_an_episode() -> None:
 @pytest.mark.usefixtures("scripted")
 def test_arguments_that_do_not_end_are_an_observation() -> None:
     world = World()
-    done = agent("qwen2", CHATML, world, told(), most_tokens=4, budget=Budget(turns=1)).run("How much?")
+    done = agent("qwen2", CHATML, world, told(), most_tokens=4, budget=Budget(turns=1)).run("How much?", world)
     observation = done.turns[0].observation
     assert observation is not None and observation.status is Status.BAD_ARGUMENTS and not world.calls
     assert "did not end within 4 tokens" in observation.content
@@ -160,12 +165,12 @@ def test_a_retriever_may_stand_in_front() -> None:
     tokens = TokenChooser(codes_of(world.catalog, tokenizer))
     finds = Finds("fail", "add")
     done = agent("qwen2", CHATML, world, told(), chooser=RetrieverChooser(finds, [FINISH.id], tokens, k=2)).run(
-        "How much?"
+        "How much?", world
     )
     assert [turn.tool for turn in done.turns] == ["add", "fail", FINISH.id]
     assert finds.asked == "How much?"
     only = agent("qwen2", CHATML, world, told(), chooser=RetrieverChooser(finds, ()), budget=Budget(turns=1)).run(
-        "How much?"
+        "How much?", world
     )
     assert only.turns[0].tool == "fail" and finds.asked == "How much? One and two."
     with pytest.raises(InputError, match="somebody must choose"):
@@ -176,6 +181,6 @@ def test_tools_may_be_kept_from_an_agent() -> None:
     world, tokenizer = World(), tokenizer_with("qwen2", CHATML)
     codes = codes_of(world.catalog, tokenizer)
     done = agent("qwen2", CHATML, world, None, chooser=TokenChooser(codes, ["fail"]), budget=Budget(turns=2, thought=4))
-    assert {turn.tool for turn in done.run("x").turns} == {"fail", None}
+    assert {turn.tool for turn in done.run("x", world).turns} == {"fail", None}
     with pytest.raises(InputError, match="'nothing' has no code"):
         TokenChooser(codes, ["nothing"])

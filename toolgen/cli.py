@@ -1,5 +1,5 @@
-"""``toolgen ...``: the command line. Knows every room and does no work itself. With ``index`` and ``bench`` the only
-file of the library that looks at indexing, stages and benchmarks, and only inside functions."""
+"""``toolgen ...``: the command line. Knows every room and does no work itself. With ``index``, ``bench`` and
+``agent_commands`` the only file of the library that looks at indexing, stages and benchmarks, inside functions only."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from toolgen import __version__
+from toolgen.agent_commands import agent_command, agent_eval_command
 from toolgen.bench import benches
 from toolgen.files import write_json
 from toolgen.import_commands import importers
@@ -39,6 +40,8 @@ app.add_typer(taskers, name="tasks")
 app.command("retrieve")(retrieve)
 app.command("split")(split_command)
 app.command("check-splits")(check_splits_command)
+app.command("agent")(agent_command)
+app.command("agent-eval")(agent_eval_command)
 
 
 @app.callback(invoke_without_command=True)

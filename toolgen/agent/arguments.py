@@ -1,5 +1,5 @@
 """Arguments that meet a tool's JSON Schema by construction: at every token only those are allowed that can still lead
-to a valid object. Knows schemas, tokenizers and streams; not what a tool does, and no environment.
+to a valid object. Knows schemas, tokenizers and texts; not what a tool does, and no environment.
 
 The grammar of a schema is llguidance's. Tool rows are never allowed: they lie behind the words.
 
@@ -7,19 +7,22 @@ Legend: ``V`` words of the base.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import llguidance
 import llguidance.hf
 import llguidance.torch
 import torch
+from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from toolgen.agent.machine import Written
-from toolgen.agent.stream import ContextError, Stream
+from toolgen.agent.stream import ContextError
+from toolgen.agent.text import Asking, Text
+from toolgen.agent.turns import ordered
 from toolgen.errors import InputError
-from toolgen.tokenizer import decode
+from toolgen.tokenizer import continuation_ids, decode
 
 LONGEST_STRING = 512
 """Characters of a string whose schema names no end: a model that repeats itself must come to one."""
@@ -57,11 +60,11 @@ class ArgumentWriter:
         self._grammars: dict[str, str] = {}
         self._mask = llguidance.torch.allocate_token_bitmask(1, self._lexicon.vocab_size)
 
-    def write(self, stream: Stream, schema: Mapping[str, Any] | None) -> Written:
-        """Write an object at the end of a stream, which stays as it is.
+    def write(self, text: Text, schema: Mapping[str, Any] | None) -> Asking[Written]:
+        """Write an object at the end of a text, which stays as it is.
 
         Args:
-            stream: The text so far.
+            text: The text so far.
             schema: JSON Schema of the object; None: an object without properties.
 
         Returns:
@@ -71,11 +74,11 @@ class ArgumentWriter:
         matcher = llguidance.LLMatcher(self._lexicon, self._grammar(schema))
         if matcher.is_error():
             return Written("", None, f"The tool's schema cannot be followed: {matcher.get_error()}")
-        aside, ids = stream.fork(), list[int]()
+        aside, ids = text.fork(), list[int]()
         while not matcher.is_stopped():
             if len(ids) == self._most_tokens:
                 return self._unfinished(ids, f"The arguments did not end within {self._most_tokens} tokens.")
-            token_id = self._best(aside, matcher)
+            token_id = self._best((yield from aside.logits(self.words)), matcher)
             if token_id is None or not matcher.consume_token(token_id):
                 return self._unfinished(ids, f"No token goes on from here: {matcher.get_error() or 'a dead end'}.")
             ids.append(token_id)
@@ -85,12 +88,12 @@ class ArgumentWriter:
                 aside.extend([token_id])
             except ContextError as error:
                 return self._unfinished(ids, str(error))
-        text = decode(self._tokenizer, ids)
-        return Written(text, json.loads(text), ids=tuple(ids))
+        shown = decode(self._tokenizer, ids)
+        return Written(shown, json.loads(shown), ids=tuple(ids))
 
-    def _best(self, stream: Stream, matcher: llguidance.LLMatcher) -> int | None:
+    def _best(self, logits_V: Tensor, matcher: llguidance.LLMatcher) -> int | None:
         llguidance.torch.fill_next_token_bitmask(matcher, self._mask)
-        logits_V = stream.word_logits(self.words).cpu().clone()
+        logits_V = logits_V.cpu().clone()
         llguidance.torch.apply_token_bitmask_inplace(logits_V[None], self._mask[:, : -(-self.words // 32)])
         best = int(logits_V.argmax())
         return best if logits_V[best] > -torch.inf else None
@@ -106,6 +109,71 @@ class ArgumentWriter:
             closed = bounded(schema or {"type": "object", "properties": {}})
             self._grammars[key] = llguidance.LLMatcher.grammar_from_json_schema(closed, defaults=_STYLE)
         return self._grammars[key]
+
+
+class FreeWriter(ArgumentWriter):
+    """Has a model write arguments without a grammar, for measuring what the grammar prevents: they are read when they
+    are there, and may be none."""
+
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerBase, words: int, closing: Collection[int], most_tokens: int = 512
+    ) -> None:
+        """
+        Args:
+            tokenizer: See ``ArgumentWriter``.
+            words: See ``ArgumentWriter``.
+            closing: Tokens with which the arguments end.
+            most_tokens: Of the arguments of one call.
+
+        Raises:
+            InputError: See ``ArgumentWriter``.
+        """
+        super().__init__(tokenizer, words, most_tokens)
+        self._closing = frozenset(closing)
+
+    def write(self, text: Text, schema: Mapping[str, Any] | None) -> Asking[Written]:
+        """Write at the end of a text, which stays as it is.
+
+        Args:
+            text: The text so far.
+            schema: See ``ArgumentWriter.write``; where there is none, nothing is left to be written but ``{}``.
+
+        Returns:
+            The object; or what was written instead, and what is wrong with it: it has no end, is no JSON, or does not
+            fit the schema as ``ArgumentWriter`` follows it. The order of properties is free.
+        """
+        if schema is None:
+            return Written("{}", {}, ids=tuple(continuation_ids(self._tokenizer, text.ids, "{}")))
+        aside, ids = text.fork(), list[int]()
+        while (token_id := int((yield from aside.logits(self.words)).argmax())) not in self._closing:
+            if len(ids) == self._most_tokens:
+                return self._unfinished(ids, f"The arguments did not end within {self._most_tokens} tokens.")
+            ids.append(token_id)
+            try:
+                aside.extend([token_id])
+            except ContextError as error:
+                return self._unfinished(ids, str(error))
+        shown = decode(self._tokenizer, ids)
+        try:
+            value = json.loads(shown)
+            # What is a half of a surrogate pair, or no number, is no JSON either; Python reads it.
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, RecursionError) as error:
+            return self._unfinished(ids, f"The arguments are no JSON: {error}.")
+        fault = self._misfit(text, value, schema)
+        return Written(shown, None if fault else value, fault, tuple(ids))
+
+    def _misfit(self, text: Text, value: Any, schema: Mapping[str, Any]) -> str:
+        """Where a value leaves its schema; empty: nowhere."""
+        matcher = llguidance.LLMatcher(self._lexicon, self._grammar(schema))
+        if matcher.is_error():
+            return f"The tool's schema cannot be followed: {matcher.get_error()}"
+        written = json.dumps(ordered(value, schema), ensure_ascii=False)
+        ids = continuation_ids(self._tokenizer, text.ids, written)
+        right = matcher.try_consume_tokens(ids)
+        if right == len(ids) and matcher.is_accepting():
+            return ""
+        return f"The arguments do not fit the tool's schema behind {decode(self._tokenizer, ids[:right])!r}."
 
 
 def bounded(schema: Any) -> Any:

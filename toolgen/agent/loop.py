@@ -1,22 +1,32 @@
 """The agent: thinks, takes a tool, fills in its arguments, sees what comes back, until it finishes or may no more.
-Knows streams, renderers and environments; which tool is taken is a ``Chooser``'s affair.
+Knows texts, renderers and environments; which tool is taken is a ``Chooser``'s affair, and how many episodes a model
+reads at once ``toolgen.agent.batch``'s.
 
 The text grows by exactly the parts that training renders, and keys and values stay in memory from turn to turn.
+
+Legend: ``V`` words of the base.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from random import Random
 from typing import Literal
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen.agent.arguments import ArgumentWriter
+from toolgen.agent.batch import Reader, finish, finish_all
 from toolgen.agent.choosing import Chooser
 from toolgen.agent.environment import Environment, Observation, Status
 from toolgen.agent.machine import Written
-from toolgen.agent.stream import ContextError, Stream
+from toolgen.agent.stream import ContextError
+from toolgen.agent.text import Asking, Outside, Text
 from toolgen.agent.turns import FINISH, TurnRenderer
+from toolgen.base import context_length
+from toolgen.errors import InputError
 from toolgen.tokenizer import decode, special_ids
 
 Ended = Literal["answer", "give_up", "turns", "tokens", "context"]
@@ -36,6 +46,32 @@ class Budget:
     turns: int = 16
     tokens: int = 2048
     thought: int = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Attempts:
+    """How often a task is attempted: ReAct@N (ToolLLM, arXiv 2307.16789).
+
+    The first attempt that answers counts, else the last one. The first one thinks what is most probable; the others
+    draw their thoughts, and nothing else.
+
+    Attributes:
+        most: N.
+        temperature: Of the thoughts of later attempts.
+        seed: Of the same; a thought depends on it, the query and the number of the attempt.
+    """
+
+    most: int = 1
+    temperature: float = 0.7
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.most < 1:
+            raise InputError(f"The attempts are {self.most}. Give at least 1.")
+        if self.temperature <= 0:
+            raise InputError(
+                f"The temperature of later attempts is {self.temperature}. Give one above 0: at 0 all are the same."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,19 +97,21 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A whole episode.
+    """A whole episode: of several attempts the one that counts.
 
     Attributes:
         query: What the user asked.
         turns: In their order; the last one says why it ended.
-        ids: All tokens, the query's included.
-        said: Tokens that the model said itself.
+        ids: All tokens, the query's included; none where the context does not hold the query.
+        said: Tokens that the model said itself, in all attempts.
+        attempts: How many there were.
     """
 
     query: str
     turns: tuple[Turn, ...]
     ids: tuple[int, ...]
     said: int
+    attempts: int = 1
 
     @property
     def ended(self) -> Ended:
@@ -88,7 +126,7 @@ class Outcome:
 
 
 class Agent:
-    """Solves tasks in an environment, one episode at a time."""
+    """Solves tasks in environments."""
 
     def __init__(
         self,
@@ -97,8 +135,8 @@ class Agent:
         renderer: TurnRenderer,
         chooser: Chooser,
         writer: ArgumentWriter,
-        environment: Environment,
         budget: Budget | None = None,
+        attempts: Attempts | None = None,
     ) -> None:
         """
         Args:
@@ -107,63 +145,110 @@ class Agent:
             renderer: As in training.
             chooser: Takes the tools.
             writer: Fills in arguments; its words are those that a thought is made of.
-            environment: Runs the calls; is reset for every episode.
-            budget: See there.
+            budget: Of an attempt.
+            attempts: At a task.
         """
         self._model = model
         self._tokenizer = tokenizer
         self._renderer = renderer
         self._chooser = chooser
         self._writer = writer
-        self._environment = environment
         self._budget = budget or Budget()
+        self._attempts = attempts or Attempts()
+        self._context = context_length(model.config)
         closing = renderer.frames.close[-1]
         # A thought is words: a model that opens another's turn in it would speak for somebody else.
-        self._forbidden = torch.tensor(
-            sorted(id_ for id_ in special_ids(tokenizer) - {closing} if id_ < writer.words), dtype=torch.long
-        )
+        forbidden = sorted(id_ for id_ in special_ids(tokenizer) - {closing} if id_ < writer.words)
+        self._forbidden = torch.tensor(forbidden, dtype=torch.long, device=model.device)
 
-    def episode(self, query: str) -> "Episode":
-        """Begin an episode in a fresh environment.
+    def episode(self, query: str, environment: Environment) -> "Episode":
+        """Begin an episode, one attempt, in an environment that is reset.
 
         Raises:
             ContextError: The model's context does not hold the query.
         """
-        self._environment.reset()
-        return Episode(self, query)
+        environment.reset()
+        return Episode(self, query, environment)
 
-    def run(self, query: str) -> Outcome:
-        """A whole episode."""
-        episode = self.episode(query)
-        turns = tuple(episode.stream())
-        return Outcome(query, turns, tuple(episode.text.ids), episode.said)
+    def run(self, query: str, environment: Environment) -> Outcome:
+        """A whole episode, as ``run_all`` does it."""
+        return finish(Reader(self._model), self._solve(query, environment))
+
+    def run_all(self, jobs: Iterable[tuple[str, Environment]], batch: int = 16) -> Iterator[tuple[int, Outcome]]:
+        """Whole episodes, several at a time, which share the model's forwards.
+
+        An episode takes the turns that it takes alone, but for rounding: a product of several rows adds up in another
+        order.
+
+        Args:
+            jobs: What users ask, each with an environment of its own for as long as its episode lasts. The next one is
+                drawn when there is room for it and the outcomes that made room were given back; so an environment may
+                come again. An environment is reset and called in threads, one call at a time.
+            batch: Episodes at a time.
+
+        Yields:
+            The position of a job and its outcome, as episodes end.
+
+        Raises:
+            InputError: The batch is below 1, or the model cannot read several texts at once.
+        """
+        reader = Reader(self._model, batch)
+        yield from finish_all(reader, (self._solve(query, environment) for query, environment in jobs))
+
+    def _solve(self, query: str, environment: Environment) -> Asking[Outcome]:
+        said = 0
+        for number in range(self._attempts.most):
+            yield Outside(environment.reset)
+            try:
+                episode = Episode(self, query, environment, number)
+            except ContextError:
+                return Outcome(query, (Turn("", ended="context"),), (), 0)
+            turns = [(yield from episode.step())]
+            while turns[-1].ended is None:
+                turns.append((yield from episode.step()))
+            said += episode.said
+            if turns[-1].ended == "answer":
+                break
+        return Outcome(query, tuple(turns), tuple(episode.text.ids), said, number + 1)
 
 
 class Episode:
     """An episode under way.
 
     Attributes:
-        text: All that was said, in the model.
+        text: All that was said.
         said: Tokens that the model said itself.
     """
 
-    def __init__(self, agent: Agent, query: str) -> None:
-        """See ``Agent.episode``."""
+    def __init__(self, agent: Agent, query: str, environment: Environment, attempt: int = 0) -> None:
+        """
+        Args:
+            agent: Whose episode it is.
+            query: What the user asks.
+            environment: Is reset.
+            attempt: Attempts before.
+
+        Raises:
+            ContextError: The model's context does not hold the query.
+        """
         self._agent = agent
         self._query = query
+        self._environment = environment
+        self._random = Random(f"{agent._attempts.seed} {attempt} {query}") if attempt else None
         self._turns = 0
         self.said = 0
-        self.text = Stream(agent._model, agent._renderer.opening(query))
+        self.text = Text(agent._renderer.opening(query), agent._context)
 
     def stream(self) -> Iterator[Turn]:
         """Turn by turn to the end."""
-        turn = self.step()
+        reader = Reader(self._agent._model)
+        turn = finish(reader, self.step())
         yield turn
         while turn.ended is None:
-            turn = self.step()
+            turn = finish(reader, self.step())
             yield turn
 
-    def step(self) -> Turn:
+    def step(self) -> Asking[Turn]:
         """Think, take a tool, fill it in, and see what comes back."""
         agent = self._agent
         if self._turns == agent._budget.turns:
@@ -174,13 +259,13 @@ class Episode:
         thought = ""
         tool: str | None = None
         try:
-            thought = self._think()
+            thought = yield from self._think()
             self.text.extend(agent._renderer.asks_action())
-            tool = agent._chooser.choose(self.text, self._query, thought)
+            tool = yield from agent._chooser.choose(self.text, self._query, thought)
             self._say(agent._renderer.code(tool))
             if asks := agent._renderer.asks_arguments(tool):
                 self.text.extend(asks)
-            written = agent._writer.write(self.text, agent._renderer.parameters(tool))
+            written = yield from agent._writer.write(self.text, agent._renderer.parameters(tool))
             self._say((*written.ids, *agent._renderer.frames.close))
         except ContextError:
             return Turn(thought, tool, ended="context")
@@ -191,24 +276,31 @@ class Episode:
         if written.arguments is None:
             observation = Observation(Status.BAD_ARGUMENTS, written.fault)
         else:
-            observation = agent._environment.call(tool, written.arguments)
+            observation = yield Outside(partial(self._environment.call, tool, written.arguments))
         try:
             self.text.extend(agent._renderer.observes(observation.content))
         except ContextError:
             return Turn(thought, tool, written, observation, "context")
         return Turn(thought, tool, written, observation)
 
-    def _think(self) -> str:
+    def _think(self) -> Asking[str]:
         close, limit = self._agent._renderer.frames.close, self._agent._budget.thought
         ids: list[int] = []
         while len(ids) < limit:
-            logits_V = self.text.word_logits(self._agent._writer.words)
-            ids.append(int(logits_V.index_fill(0, self._agent._forbidden, -torch.inf).argmax()))
+            logits_V = yield from self.text.logits(self._agent._writer.words)
+            ids.append(self._next(logits_V.index_fill(0, self._agent._forbidden, -torch.inf)))
             self._say(ids[-1:])
             if ids[-1] == close[-1]:
                 return decode(self._agent._tokenizer, ids[: -len(close)]).strip()
         self._say(close)
         return decode(self._agent._tokenizer, ids).strip()
+
+    def _next(self, logits_V: Tensor) -> int:
+        if self._random is None:
+            return int(logits_V.argmax())
+        sums_V = (logits_V.double() / self._agent._attempts.temperature).softmax(0).cumsum(0)
+        # To the right of equal sums: what has no probability is not drawn.
+        return int(torch.searchsorted(sums_V, self._random.random() * sums_V[-1], right=True))
 
     def _say(self, ids: Sequence[int]) -> None:
         self.text.extend(ids)

@@ -22,6 +22,32 @@ class ContextError(InputError):
     """The text is longer than the model's context."""
 
 
+def check_continues(model: PreTrainedModel) -> None:
+    """
+    Raises:
+        InputError: A model has no keys and values.
+    """
+    if getattr(model, "_is_stateful", False):
+        raise InputError(
+            f"{type(model).__name__} keeps no keys and values that a text could be continued from in several ways. "
+            "Choose a base with attention."
+        )
+
+
+def check_room(context: int | None, held: int, more: int) -> None:
+    """
+    Args:
+        context: Tokens that it holds; None: any number.
+        held: Tokens that are there.
+        more: Tokens to come.
+
+    Raises:
+        ContextError: It does not hold them all.
+    """
+    if context is not None and held + more > context:
+        raise ContextError(f"The text takes {held + more} tokens, and the model's context holds {context}. Shorten it.")
+
+
 class Stream:
     """A text in a model. It grows at its end only; ``fork`` continues it in another way.
 
@@ -40,11 +66,7 @@ class Stream:
             ContextError: The context does not hold them.
             InputError: The model's logits are no product with its states, or it has no keys and values.
         """
-        if getattr(model, "_is_stateful", False):
-            raise InputError(
-                f"{type(model).__name__} keeps no keys and values that a text could be continued from in several ways. "
-                "Choose a base with attention."
-            )
+        check_continues(model)
         self._model = model
         self._head = Head(model)
         self._head.check_linear(CURE)
@@ -66,11 +88,7 @@ class Stream:
             ContextError: The context does not hold them; nothing was read.
         """
         assert ids, "a text grows by tokens"
-        if self.room is not None and len(ids) > self.room:
-            raise ContextError(
-                f"The text takes {len(self.ids) + len(ids)} tokens, and the model's context holds "
-                f"{len(self.ids) + self.room}. Shorten it."
-            )
+        check_room(context_length(self._model.config), len(self.ids), len(ids))
         device = self._model.device
         states_1TD = self._head.states(
             input_ids=torch.tensor([list(ids)], device=device),

@@ -204,6 +204,23 @@ class TurnRenderer:
         return tuple(encode_text(self._tokenizer, text)) if text else ()
 
 
+class FreeRenderer(TurnRenderer):
+    """Episodes in which a tool may be named that there is not, as a ``FreeChooser`` may: the name stands as text, no
+    document follows, and no arguments are to be written."""
+
+    def code(self, tool: str) -> tuple[int, ...]:
+        """A tool's code, its end included; of what is no tool the text."""
+        return super().code(tool) if tool in self._catalog else self._said(tool)
+
+    def asks_arguments(self, tool: str) -> tuple[int, ...]:
+        """From the end of a tool's code to where its arguments begin; nothing for what is no tool."""
+        return super().asks_arguments(tool) if tool in self._catalog else ()
+
+    def parameters(self, tool: str) -> Mapping[str, Any] | None:
+        """The JSON Schema of a tool's arguments; None for what is no tool."""
+        return super().parameters(tool) if tool in self._catalog else None
+
+
 def cut(content: str) -> str:
     """An observation as it is shown: longer ones say how much is missing."""
     more = len(content) - LONGEST_OBSERVATION
