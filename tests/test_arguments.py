@@ -9,7 +9,8 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tokenizer_zoo import ZOO
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from toolgen.agent.arguments import LONGEST_STRING, MOST_ITEMS, ArgumentWriter, bounded
 from toolgen.agent.batch import Reader, finish
@@ -166,6 +167,44 @@ def test_what_cannot_end_is_told_and_not_called() -> None:
     assert full.arguments is None and "context holds 6" in full.fault
     broken = written_by(writer(), model("gpt2"), [1], {"type": "object", "properties": {"a": {"type": "strin"}}})
     assert broken.arguments is None and "schema cannot be followed" in broken.fault
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_names_of_properties_are_those_that_a_schema_lets_in(seed: int) -> None:
+    value = {"type": "integer"}
+    known = {"type": "object", "propertyNames": {"enum": ["Delay", "Wait"]}, "additionalProperties": value}
+    shaped = {"type": "object", "propertyNames": {"pattern": "^[a-c]{2}$"}, "additionalProperties": value}
+    schema = {
+        "type": "object",
+        "properties": {"known": {**known, "minProperties": 1}, "shaped": {**shaped, "minProperties": 1}},
+        "required": ["known", "shaped"],
+    }
+    written = written_by(writer(), model("gpt2", seed), [seed + 1], schema)
+    if written.arguments is None:
+        assert "did not end" in written.fault
+        return
+    jsonschema.validate(written.arguments, schema)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_pattern_that_no_grammar_can_follow_is_left_to_the_environment(seed: int) -> None:
+    name = {"type": "string", "pattern": "^(?!aws).+$", "maxLength": 5}
+    schema = {"type": "object", "properties": {"name": name, "n": {"type": "integer"}}, "required": ["name", "n"]}
+    written = written_by(writer(), model("gpt2", seed), [seed + 1], schema)
+    assert written.arguments is None or (
+        isinstance(written.arguments["n"], int) and len(written.arguments["name"]) <= 5
+    ), "the rest of the schema holds"
+    assert "schema cannot be followed" not in written.fault
+
+
+def test_a_tokenizer_whose_blanks_would_not_be_noticed_is_refused() -> None:
+    backend = Tokenizer(
+        models.Unigram([("<unk>", 0.0), ("\u2581", -1.0), *((chr(code), -2.0) for code in range(33, 127))], 0)
+    )
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    backend.decoder = decoders.Sequence([decoders.Metaspace(prepend_scheme="never"), decoders.ByteFallback()])
+    with pytest.raises(InputError, match="llguidance reads its"):
+        ArgumentWriter(PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>"), 90)
 
 
 def test_a_tokenizer_that_cannot_write_everything_is_refused() -> None:

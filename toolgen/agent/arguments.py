@@ -32,6 +32,8 @@ MOST_ITEMS = 32
 _STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """As ``json.dumps`` writes, which is what training renders."""
 
+_PROBE = '{"a": "b c é"}'
+
 _MOST_KEPT = 256
 """Grammars that stay in memory."""
 
@@ -69,7 +71,7 @@ class ArgumentWriter:
 
         Returns:
             The object, or what kept it from its end: the context, the number of tokens, or a schema that no object
-            meets or that llguidance cannot follow.
+            meets or that llguidance cannot follow. Patterns that it cannot follow are left to the environment.
         """
         matcher = llguidance.LLMatcher(self._lexicon, self._grammar(schema))
         if matcher.is_error():
@@ -107,7 +109,12 @@ class ArgumentWriter:
             if len(self._grammars) >= _MOST_KEPT:
                 self._grammars.pop(next(iter(self._grammars)))
             closed = bounded(schema or {"type": "object", "properties": {}})
-            self._grammars[key] = llguidance.LLMatcher.grammar_from_json_schema(closed, defaults=_STYLE)
+            grammar = llguidance.LLMatcher.grammar_from_json_schema(closed, defaults=_STYLE)
+            if llguidance.LLMatcher(self._lexicon, grammar).is_error():
+                # Patterns may look around or be too large; names, types, lengths and enums hold without them.
+                closed = _without_patterns(closed)
+                grammar = llguidance.LLMatcher.grammar_from_json_schema(closed, defaults=_STYLE)
+            self._grammars[key] = grammar
         return self._grammars[key]
 
 
@@ -193,9 +200,48 @@ def bounded(schema: Any) -> Any:
         found["maxLength"] = max(LONGEST_STRING, found.get("minLength", 0))
     if "array" in kinds and "maxItems" not in found:
         found["maxItems"] = max(MOST_ITEMS, found.get("minItems", 0))
+    if "propertyNames" in found:
+        found |= _named(found.pop("propertyNames"), found.get("additionalProperties", True))
     if "properties" in found:
         found.setdefault("additionalProperties", False)
     return found
+
+
+def _named(names: Any, value: Any) -> dict[str, Any]:
+    """What says, in words that llguidance knows, that an object's properties have certain names.
+
+    Args:
+        names: Schema of the names: an enum, a pattern, or bounds of their length.
+        value: Schema of the values.
+    """
+    names = names if isinstance(names, Mapping) else {}
+    if "enum" in names:
+        return {"properties": dict.fromkeys(map(str, names["enum"]), value), "additionalProperties": False}
+    if "pattern" in names:
+        return {"patternProperties": {names["pattern"]: value}, "additionalProperties": False}
+    return {}
+
+
+def _without_patterns(schema: Any) -> Any:
+    """A schema that asks for no pattern, neither of texts nor of properties' names."""
+    if isinstance(schema, list):
+        return [_without_patterns(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    found = {key: value for key, value in schema.items() if key not in ("pattern", "patternProperties")}
+    if values := schema.get("patternProperties"):
+        found["additionalProperties"] = next(iter(values.values()))
+    if "pattern" in schema and "maxLength" not in found:
+        found["maxLength"] = max(LONGEST_STRING, found.get("minLength", 0))
+    held = ("properties", "$defs", "definitions")
+    return {
+        key: {name: _without_patterns(one) for name, one in value.items()}
+        if key in held and isinstance(value, Mapping)
+        else value
+        if key in ("enum", "const")
+        else _without_patterns(value)
+        for key, value in found.items()
+    }
 
 
 def _within(key: str, value: Any) -> Any:
@@ -209,9 +255,15 @@ def _within(key: str, value: Any) -> Any:
 
 def _lexicon(tokenizer: PreTrainedTokenizerBase) -> llguidance.LLTokenizer:
     try:
-        return llguidance.hf.from_tokenizer(tokenizer)
+        lexicon = llguidance.hf.from_tokenizer(tokenizer)
+        # It reads tokens off the decoder; of some it does not notice that they stand for blanks.
+        seen = lexicon.decode_str(tokenizer.encode(_PROBE, add_special_tokens=False))
+        fault = "" if seen.strip() == _PROBE else f"llguidance reads its {_PROBE!r} as {seen!r}"
     except Exception as error:  # llguidance raises what its parser of tokenizers raises
+        fault = str(error)
+    if fault:
         raise InputError(
-            f"{type(tokenizer).__name__} cannot write arguments under a schema: {error}. Choose a base with byte-level "
+            f"{type(tokenizer).__name__} cannot write arguments under a schema: {fault}. Choose a base with byte-level "
             "BPE, or with a SentencePiece tokenizer that falls back to bytes."
-        ) from error
+        )
+    return lexicon
