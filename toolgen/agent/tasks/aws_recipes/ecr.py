@@ -154,10 +154,10 @@ RECIPES = (
         "ecr-create-tag",
         _TAGGED,
         (
-            "create a repository {repository} and tag it with {key} {tag}",
+            "create a container repository {repository} and tag it with {key} {tag}",
             "make an ECR repository {repository} that has the tag {key}={tag}",
             "set up the image repository {repository}, labelled {key}: {tag}",
-            "open a repository named {repository} and give it the tag {key} with the value {tag}",
+            "open an image repository named {repository} and give it the tag {key} with the value {tag}",
             "add the repository {repository} to ECR, then the tag {key}={tag} to the repository",
             "provision a new ECR repository {repository} and attach the tag {key} = {tag} to it",
             "spin up {repository} as an image repository whose tag {key} reads {tag}",
