@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 import torch
 from test_loop import ADD, World, agent
+from test_turns import codes_of, tokenizer_with
 from tiny_models import CONTEXT, VOCABULARY, tiny_model, watch
 from transformers import BloomConfig, BloomForCausalLM, PreTrainedModel
 
 from toolgen.agent.batch import Reader, finish, finish_all, groups
+from toolgen.agent.choosing import TokenChooser
 from toolgen.agent.environment import Arguments, Environment, Observation
 from toolgen.agent.loop import Agent, Attempts, Budget, Outcome
 from toolgen.agent.stream import Stream
@@ -46,21 +48,24 @@ def all_of(one: Agent, queries: list[str], batch: int) -> list[tuple[Outcome, li
 
 
 def test_episodes_are_together_what_they_are_alone() -> None:
-    one = random_agent()
-    alone = []
-    for query in QUERIES:
-        world = broken()
-        alone.append((one.run(query, world), world.calls))
-    assert {"context", "turns", "tokens"} <= {outcome.ended for outcome, _ in alone}
-    faults = {turn.written.fault.split(":")[0] for outcome, _ in alone for turn in outcome.turns if turn.written}
-    assert "The tool's schema cannot be followed" in faults and any("did not end" in fault for fault in faults)
-    for batch in (1, 2, 3, 16):
-        assert all_of(one, QUERIES, batch) == alone
-    shuffled = random.Random(0).sample(range(len(QUERIES)), len(QUERIES))
-    again = all_of(one, [QUERIES[number] for number in shuffled], 3)
-    assert again == [alone[number] for number in shuffled]
-    streamed = one.episode(QUERIES[1], broken())
-    assert tuple(streamed.stream()) == alone[1][0].turns and tuple(streamed.text.ids) == alone[1][0].ids
+    adds = TokenChooser(codes_of(broken().catalog, tokenizer_with("gpt2", None)), ["add"])
+    ended, faults = set(), ""
+    for one in (random_agent(), random_agent(chooser=adds, most_tokens=9, budget=Budget(4, 50, 7))):
+        alone = []
+        for query in QUERIES:
+            world = broken()
+            alone.append((one.run(query, world), world.calls))
+        for batch in (1, 3, 16):
+            assert all_of(one, QUERIES, batch) == alone
+        shuffled = random.Random(0).sample(range(len(QUERIES)), len(QUERIES))
+        again = all_of(one, [QUERIES[number] for number in shuffled], 2)
+        assert again == [alone[number] for number in shuffled]
+        streamed = one.episode(QUERIES[1], broken())
+        assert tuple(streamed.stream()) == alone[1][0].turns and tuple(streamed.text.ids) == alone[1][0].ids
+        ended |= {outcome.ended for outcome, _ in alone}
+        faults += "".join(turn.written.fault for outcome, _ in alone for turn in outcome.turns if turn.written)
+    assert ended == {"answer", "turns", "tokens", "context"}
+    assert "schema cannot be followed" in faults and "did not end within 9 tokens" in faults
 
 
 def test_a_query_that_does_not_fit_is_an_outcome() -> None:
