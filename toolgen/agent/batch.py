@@ -100,7 +100,7 @@ class Reader:
         before = [len(self._read_B[row]) for row in rows]
         width = max(map(len, unread))
         # Whatever pads a row behind its tokens lands where its next ones will be written, and nobody looks at it.
-        ids_RQ = torch.tensor([[*ids, *ids[-1:] * (width - len(ids))] for ids in unread], device=device)
+        ids_RQ = torch.tensor([[*ids, *[ids[-1]] * (width - len(ids))] for ids in unread], device=device)
         columns_RQ = torch.tensor(before, device=device)[:, None] + torch.arange(width, device=device)
         stop = max(before) + width
         if len(rows) == 1:

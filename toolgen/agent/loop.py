@@ -7,7 +7,7 @@ The text grows by exactly the parts that training renders, and keys and values s
 Legend: ``V`` words of the base.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -270,7 +270,8 @@ class Episode:
         except ContextError:
             return Turn(thought, tool, ended="context")
         if tool == FINISH.id and written.arguments is not None:
-            told = dict(written.arguments)
+            told = written.arguments
+            assert isinstance(told, Mapping), "a schema's arguments have names"
             gave_up = told.get("return_type") == "give_up"
             return Turn(thought, tool, written, None, "give_up" if gave_up else "answer", told.get("final_answer"))
         if written.arguments is None:
