@@ -53,13 +53,13 @@ def test_strangers_text_is_shown_as_it_stands_and_steers_nothing() -> None:
 def test_an_agent_acts_in_aws_and_the_episode_is_written(tmp_path: Path) -> None:
     sqs = import_catalog(["sqs"])
     tools = ToolCatalog(sqs[f"sqs.{name}"] for name in ("ListQueues", "CreateQueue"))
-    final = save_agent(tmp_path, tools, context=4096)
+    final = save_agent(tmp_path, tools, context=16384)
     asked = ("agent", "--checkpoint", final, "Make a queue.", "--turns", 2, "--device", "cpu")
     printed = run(*asked, "--services", "sqs", "--json", tmp_path / "episode.json")
     episode = json.loads((tmp_path / "episode.json").read_text())
     assert episode["query"] == "Make a queue." and 1 <= len(episode["turns"]) <= 3 and episode["tokens"]
     tried = [turn["tool"] for turn in episode["turns"] if turn["tool"] not in (None, "Finish")]
-    assert all(f"    {tool} {{" in printed for tool in tried)
+    assert all(f"    {tool}" in printed for tool in tried)
     assert ("its calls are used up" in printed) == (episode["ended"] == "turns")
     twice = run(*asked, "--attempts", 2)
     assert "attempt 1" in twice and ("attempt 2" in twice) == (episode["ended"] != "answer")
