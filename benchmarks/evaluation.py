@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from rich import box
@@ -30,6 +30,7 @@ REPORTED = (
 
 _HEADINGS = "NDCG\n@1, @3, @5, 95%, @10, Rec.\n@5, Rec.\n@10, MRR, all\n@5, p50\nms, p95\nms".split(", ")
 _RESERVED = ("queries", "tools", "depth", "split", "subsets")
+_T = TypeVar("_T")
 _BATCH = 64
 _WARM_UP = 3
 """Untimed queries a method before the timed ones: caches, lazy compilation, thread pools are not what is measured."""
@@ -316,8 +317,8 @@ def _figures(scores: Scores, bad: Mapping[str, int], latency: Latency | None = N
     return MethodFigures(scores, scores.interval("ndcg@5"), sum(bad.values()), latency)
 
 
-def spread(queries: Sequence[Query], count: int) -> list[Query]:
-    """So many of the queries at most, evenly from first to last."""
+def spread(queries: Sequence[_T], count: int) -> list[_T]:
+    """So many of the queries, or of anything else, at most, evenly from first to last."""
     return [queries[position] for position in np.linspace(0, len(queries) - 1, min(count, len(queries))).astype(int)]
 
 

@@ -17,6 +17,7 @@ from toolgen.metrics import (
     Difference,
     Interval,
     bootstrap_interval,
+    bootstrap_share,
     evaluate,
     ndcg_toolgen_published,
     paired_difference,
@@ -309,3 +310,17 @@ def test_it_does_not_matter_which_of_equal_tools_were_answered(data, kinds, rand
 def test_imports_no_torch():
     code = "import sys, toolgen.metrics; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_share_is_resampled_by_its_units() -> None:
+    values = [0.2, 0.9, 0.4, 0.4, 0.0, 1.0, 0.7]
+    assert bootstrap_share(values, [1] * 7) == bootstrap_interval(values)
+    # Units of three: a share over what they hold, not a mean of their shares.
+    assert bootstrap_share([3, 0], [3, 1]) == Interval(0.0, 1.0)
+    assert bootstrap_share([2, 4, 6], [4, 8, 12]) == Interval(0.5, 0.5)
+    # Those that hang together say less than as many that do not.
+    together, apart = ([10.0, 0.0] * 10, [10] * 20), ([1.0, 0.0] * 100, [1] * 200)
+    wide, narrow = bootstrap_share(*together), bootstrap_share(*apart)
+    assert wide.high - wide.low > 2.5 * (narrow.high - narrow.low)
+    # A unit that holds nothing changes nothing; drawn alone it has no share.
+    assert bootstrap_share([1, 0], [2, 0]) == Interval(0.5, 0.5)

@@ -13,6 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import refused, run
 
+from toolgen.agent.environment import Status
+from toolgen.agent.trajectory import Message, Step, Trajectory, read_trajectories, write_trajectories
 from toolgen.errors import InputError
 from toolgen.marks import By
 from toolgen.queries import Query, read_queries, write_queries
@@ -187,3 +189,35 @@ def test_real_queries_fall_into_small_clusters(name: str, largest: int) -> None:
     assert done.clusters[0] == largest
     for part in done.parts:
         assert abs(part.queries / len(done.queries) - part.share) < 0.001
+
+
+def test_trajectories_come_into_the_parts_of_their_queries(tmp_path: Path) -> None:
+    tools = [GROUPED.ids[number % 12] for number in range(40)]
+    queries = [Query(f"q{number}", f"text {number}", (tool,)) for number, tool in enumerate(tools)]
+    recorded = [
+        Trajectory(
+            query.id,
+            query.text,
+            (
+                Step("no such tool", {}, status=Status.UNKNOWN_TOOL),
+                Message("user", "On."),
+                *[Step(query.tools[0], {})] * 2,
+            ),
+            "unfinished",
+        )
+        for query in queries
+    ]
+    assert [one.as_query() for one in recorded] == queries
+    files = {name: tmp_path / f"{name}.jsonl" for name in ("queries", "recorded", "split", "tools")}
+    write_queries(files["queries"], queries)
+    write_trajectories(files["recorded"], recorded)
+    GROUPED.to_jsonl(files["tools"])
+    how = ("--by", "tool", "--shares", "train=0.5,Held out=0.5", "--tools", files["tools"])
+    run("split", "--queries", files["queries"], "--out", files["split"], *how)
+    printed = run("split-trajectories", "--trajectories", files["recorded"], "--out", tmp_path / "parts", *how)
+    assert "Held out" in printed and "trajectories" in printed
+    for part, file in (("train", "train.jsonl"), ("Held out", "held-out.jsonl")):
+        wanted = [query.id for query in read_queries(files["split"], split=part)]
+        assert [one.id for one in read_trajectories(tmp_path / "parts" / file)] == wanted
+    twice = ("--shares", "a=0.5,A=0.5", "--trajectories", files["recorded"], "--out", tmp_path)
+    assert "would share a file" in refused("split-trajectories", *twice)

@@ -1,5 +1,5 @@
-"""``toolgen bench ...``: speed, as ratios measured in one run. Knows the terminal; the work is done by the benchmarks,
-which it looks at inside functions only."""
+"""``toolgen bench ...``: speed, as ratios measured in one run; what models still know, and what agents do
+next. Knows the terminal; the work is done by the benchmarks, which it looks at inside functions only."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -9,10 +9,10 @@ import typer
 
 from toolgen.errors import InputError
 from toolgen.files import write_json
-from toolgen.terminal import err
+from toolgen.terminal import err, out, progress_bar
 from toolgen.tools import ToolCatalog
 
-benches = typer.Typer(no_args_is_help=True, help="Speed, as ratios measured in one run.")
+benches = typer.Typer(no_args_is_help=True, help="Measure speed, as ratios in one run, and models.")
 
 
 @benches.command()
@@ -215,6 +215,34 @@ def abilities(
     kept = measure(base, output, chosen, epochs=epochs)
     write_json(output / "abilities.json", rows_of(kept))
     err.print(f"figures written to {output / 'abilities.json'}", markup=False)
+
+
+@benches.command("next-action")
+def next_action(
+    checkpoint: Annotated[Path, typer.Option(help="What the agent stage wrote.")],
+    trajectories: Annotated[Path, typer.Option(help="What was recorded: .jsonl or .jsonl.gz.")],
+    output: Annotated[Path, typer.Option("--out", help="Figures to write, as JSON.")],
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Trajectories at most, evenly from first to last; default: all.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1 ...; default: CUDA when there is one.")] = None,
+) -> None:
+    """Measure, call by call behind the recorded history, whether an agent takes the recorded tool and writes its
+    arguments: with its own tool tokens, and with BM25 in front.
+
+    Example: toolgen bench next-action --checkpoint runs/agent/final --trajectories test.jsonl --out figures.json
+    """
+    from toolgen.agent.trajectory import read_trajectories
+    from toolgen.benchmarks.evaluation import spread
+    from toolgen.benchmarks.next_action import load, measure
+
+    recorded = read_trajectories(trajectories)
+    examinee = load(checkpoint, device)
+    with progress_bar("Asking for calls") as progress:
+        found = measure(examinee, spread(recorded, limit or len(recorded)), progress)
+    write_json(output, found.to_json())
+    out.print(found.table())
+    err.print(f"figures written to {output}", markup=False)
 
 
 def _catalog(tools: Path | None) -> ToolCatalog:

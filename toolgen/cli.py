@@ -17,7 +17,7 @@ from toolgen.import_commands import importers
 from toolgen.index import indexes
 from toolgen.query_commands import makers
 from toolgen.retrieve import retrieve
-from toolgen.split_commands import check_splits_command, split_command
+from toolgen.split_commands import check_splits_command, split_command, split_trajectories_command
 from toolgen.task_commands import taskers
 from toolgen.terminal import err, out, progress_bar, run_app, visible
 from toolgen.toolken_commands import toolkens
@@ -39,6 +39,7 @@ app.add_typer(toolkens, name="toolken")
 app.add_typer(taskers, name="tasks")
 app.command("retrieve")(retrieve)
 app.command("split")(split_command)
+app.command("split-trajectories")(split_trajectories_command)
 app.command("check-splits")(check_splits_command)
 app.command("agent")(agent_command)
 app.command("agent-eval")(agent_eval_command)

@@ -229,6 +229,29 @@ def bootstrap_interval(
     return Interval(float(low), float(high))
 
 
+def bootstrap_share(
+    parts: Sequence[float], wholes: Sequence[float], *, resamples: int = 10_000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Percentile bootstrap interval of ``sum(parts) / sum(wholes)`` where what is counted hangs together in units, such
+    as the calls of a trajectory: units are resampled with replacement, each as a whole.
+
+    Args:
+        parts: What is counted, one number a unit, [N]; may be negative, as a difference is.
+        wholes: Of how many, likewise, [N]; not all are 0.
+        resamples: Number of resampled shares; those in which all wholes are 0 are left out.
+        level: Share of the resampled shares inside the interval.
+        seed: As for ``bootstrap_interval``.
+    """
+    assert len(parts) == len(wholes) and any(wholes), "a share is of something"
+    # The same seed draws the same units for both.
+    parts_S, wholes_S = (
+        _resampled_means(np.asarray(values, dtype=np.float64), resamples, seed) for values in (parts, wholes)
+    )
+    shares = parts_S[wholes_S > 0] / wholes_S[wholes_S > 0]
+    low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(low), float(high))
+
+
 def paired_difference(
     first: Mapping[str, float], second: Mapping[str, float], *, resamples: int = 10_000, seed: int = 0
 ) -> Difference:

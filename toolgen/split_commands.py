@@ -1,5 +1,6 @@
-"""``toolgen split`` and ``toolgen check-splits``: queries dealt out to parts that share nothing, and whether parts that
-are given do. Knows the terminal; the work is done by ``toolgen.splits`` and ``toolgen.leaks``."""
+"""``toolgen split``, ``split-trajectories`` and ``check-splits``: queries, and what agents did for them, dealt out to
+parts that share nothing, and whether parts that are given do. Knows the terminal; the work is done by
+``toolgen.splits`` and ``toolgen.leaks``."""
 
 import json
 from pathlib import Path
@@ -9,11 +10,13 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from toolgen.agent.trajectory import read_trajectories, write_trajectories
 from toolgen.errors import InputError
+from toolgen.files import slug
 from toolgen.leaks import ContaminatedSplitsError, SplitReport, check_splits
 from toolgen.marks import NEAR, By
 from toolgen.queries import Query, read_queries, write_queries
-from toolgen.splits import parse_shares, split_queries
+from toolgen.splits import Split, parse_shares, split_queries
 from toolgen.terminal import err, out, visible
 from toolgen.tools import ToolCatalog
 
@@ -41,15 +44,8 @@ def split_command(
     with err.status("Looking for queries that belong together"):
         done = split_queries(read_queries(queries, catalog), wanted, by, catalog=catalog, key=key, near=near, only=only)
     write_queries(output, done.queries)
-    table = Table(title=f"split by {by}", title_justify="left")
-    for heading in ("part", "share wanted", "queries", "share", "clusters", "tools", "not in the first part"):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
+    out.print(_parts(done, by, "queries"))
     total = sum(part.queries for part in done.parts)
-    for part in done.parts:
-        counts = (part.queries, f"{part.queries / total:.3f}", part.clusters, part.tools, part.untrained)
-        cells = (value if isinstance(value, str) else f"{value:,}" for value in counts)
-        table.add_row(escape(visible(part.name)), f"{part.share:g}", *cells)
-    out.print(table)
     largest = ", ".join(f"{size:,}" for size in done.clusters[:5])
     out.print(f"{total:,} queries in {len(done.clusters):,} clusters that stay together; the largest: {largest}")
     if catalog is not None:
@@ -63,6 +59,37 @@ def split_command(
             f"{done.kept:,} queries kept their split; {done.near_kept:,} of the others belong to a cluster of theirs"
         )
     err.print(f"queries written to {output}", markup=False)
+
+
+def split_trajectories_command(
+    trajectories: Annotated[Path, typer.Option(help="What agents did: .jsonl or .jsonl.gz.")],
+    shares: Annotated[str, typer.Option(help="Parts and their shares, the one to train on first.")],
+    output: Annotated[Path, typer.Option("--out", help="Folder for a file a part, such as train.jsonl.")],
+    by: Annotated[By, typer.Option(help="What no two parts may share.")] = "tool",
+    tools: Annotated[Path | None, typer.Option(help="Catalogue; --by group needs it, or --key.")] = None,
+    key: Annotated[str | None, typer.Option(help="By group: key of the metadata that names theirs.")] = None,
+    near: Annotated[float, typer.Option(help="Jaccard similarity of words that makes texts near duplicates.")] = NEAR,
+) -> None:
+    """Split trajectories as `toolgen split` splits queries: a trajectory is its query, with the tools that it calls.
+
+    Trajectories that were made from labelled queries, as TRAJECT-Bench's are, so come into the parts in which
+    `toolgen split` puts these with the same options: what one training has held out the other one has too.
+
+    Example: toolgen split-trajectories --trajectories T --shares train=0.6,validation=0.2,test=0.2 --out parts
+    """
+    catalog = ToolCatalog.from_jsonl(tools) if tools is not None else None
+    wanted = parse_shares(shares)
+    files = {name: output / f"{slug(name)}.jsonl" for name in wanted}
+    if len(set(files.values())) < len(files):
+        raise InputError(f"The parts {', '.join(files)} would share a file. Give them names of different letters.")
+    read = read_trajectories(trajectories, catalog)
+    with err.status("Looking for trajectories that belong together"):
+        asked = [trajectory.as_query() for trajectory in read]
+        done = split_queries(asked, wanted, by, catalog=catalog, key=key, near=near)
+    for name, path in files.items():
+        write_trajectories(path, [one for one, query in zip(read, done.queries, strict=True) if query.split == name])
+    out.print(_parts(done, by, "trajectories"))
+    err.print(f"a file for each part written to {output}", markup=False)
 
 
 def check_splits_command(
@@ -120,6 +147,18 @@ def _others(queries: list[Query], taken: list[str], only: str | None = None) -> 
             "--train and --test, or make them with `toolgen split`."
         )
     return found
+
+
+def _parts(done: Split, by: By, what: str) -> Table:
+    table = Table(title=f"split by {by}", title_justify="left")
+    for heading in ("part", "share wanted", what, "share", "clusters", "tools", "not in the first part"):
+        table.add_column(heading, justify="left" if heading == "part" else "right")
+    total = sum(part.queries for part in done.parts)
+    for part in done.parts:
+        counts = (part.queries, f"{part.queries / total:.3f}", part.clusters, part.tools, part.untrained)
+        cells = (value if isinstance(value, str) else f"{value:,}" for value in counts)
+        table.add_row(escape(visible(part.name)), f"{part.share:g}", *cells)
+    return table
 
 
 def _table(report: SplitReport) -> Table:

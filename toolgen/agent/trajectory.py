@@ -20,6 +20,7 @@ from typing import Any, Literal, get_args
 from toolgen.agent.environment import Status
 from toolgen.errors import InputError
 from toolgen.files import read_jsonl, write_jsonl
+from toolgen.queries import Query
 from toolgen.tools import ToolCatalog
 
 Ending = Literal["answer", "give_up", "unfinished"]
@@ -107,6 +108,11 @@ class Trajectory:
     def calls(self) -> tuple[Step, ...]:
         """The steps without what is said between them."""
         return tuple(step for step in self.steps if isinstance(step, Step))
+
+    def as_query(self) -> Query:
+        """What was asked, with the tools that were called, those that do not exist left out, as gold tools."""
+        tools = (call.tool for call in self.calls if call.status is not Status.UNKNOWN_TOOL)
+        return Query(self.id, self.query, tuple(dict.fromkeys(tools)), metadata=self.metadata)
 
     def to_record(self) -> dict[str, Any]:
         """A JSON-serialisable dict without what is absent."""
