@@ -13,6 +13,8 @@ import torch
 from safetensors.torch import load_file
 from tiny_stage import stage_one
 
+from toolgen.agent.trajectory import Step, Trajectory, write_trajectories
+from toolgen.agent.turns import FINISH
 from toolgen.base import load_tokenizer
 from toolgen.benchmarks.tiny import tiny_catalog, tiny_queries
 from toolgen.generative import GenerativeRetriever
@@ -20,8 +22,9 @@ from toolgen.indexing import build
 from toolgen.plans import LoraSettings, TrainPlan
 from toolgen.queries import Query, write_queries
 from toolgen.resumption import checkpoints
-from toolgen.stages import memorization, retrieval
+from toolgen.stages import agent, memorization, retrieval
 from toolgen.tokenizer import encode_text, end_token_id
+from toolgen.tools import ToolCatalog
 from toolgen.training import TrainingConfig
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -205,6 +208,54 @@ def test_the_same_processes_go_on_bit_by_bit_and_stage_two_follows(
     answers = retriever.search([query["query"] for query in queries], 1)
     right = sum(hits[0].tool in query["tools"] for hits, query in zip(answers, queries, strict=True))
     assert right >= 0.8 * len(queries)
+
+
+def test_stage_three_computes_what_one_process_does_and_goes_on(folder: Path, tiny_base: Path) -> None:
+    """Behind stages 1 and 2, whose checkpoint is a tiny one here; episodes are packed, weights partitioned."""
+    catalog, tokenizer = ToolCatalog([*tiny_catalog().values(), FINISH]), load_tokenizer(str(tiny_base))
+    files = {name: folder / f"agent-{name}" for name in ("tools.jsonl", "codebook.json", "episodes.jsonl")}
+    catalog.to_jsonl(files["tools.jsonl"])
+    book = build("atomic", catalog, encode=lambda text: encode_text(tokenizer, text), end_id=end_token_id(tokenizer))
+    book.save(files["codebook.json"])
+    write_trajectories(
+        files["episodes.jsonl"],
+        [
+            Trajectory(tool.id, f"to {tool.description}", (Step(tool.id, {}, "{}", "I do."),), "answer", "Done.")
+            for tool in tiny_catalog().values()
+        ],
+    )
+    keys = {
+        "model": str(tiny_base),
+        "tools": str(files["tools.jsonl"]),
+        "codebook": str(files["codebook.json"]),
+        "prompt": "plain",
+        "trajectories": [str(files["episodes.jsonl"])],
+        "documents": False,
+    }
+    training = {"epochs": 4, "max_length": 128, "row_tokens": 256, "save_every": 0.5, "eval_every": 1}
+    shared = {"precision": "fp32", "batch_size": 10, "learning_rate": 3e-3}
+    alone = agent.AgentConfig.model_validate(
+        {
+            **keys,
+            "output": folder / "agent-alone",
+            "tracking": {"mode": "disabled"},
+            "abilities": None,
+            "training": {**training, **shared},
+        }
+    )
+    agent.run(alone)
+    overrides = [f"{key}={json.dumps(value)}" for key, value in keys.items()]
+    overrides += [f"training.{key}={value}" for key, value in training.items()]
+    for zero in ("zero2", "zero3"):
+        run = folder / f"agent-{zero}"
+        launch("agent.py", *overrides, f"output={run}", f"training.deepspeed=configs/deepspeed/{zero}.json")
+        assert_same_run(run, folder / "agent-alone")
+    again = folder / "agent-again"
+    half = checkpoints(folder / "agent-alone" / "checkpoints")[0]
+    shutil.copytree(half, again / "checkpoints" / half.name)
+    zero = "training.deepspeed=configs/deepspeed/zero3.json"
+    launch("agent.py", *overrides, f"output={again}", zero, "resume=true")
+    assert_same_run(again, folder / "agent-alone")
 
 
 def test_answers_side_by_side_and_beams_are_the_same_under_partitioned_weights(

@@ -7,13 +7,13 @@ Legend: ``V`` words of the base.
 """
 
 import json
+import math
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import llguidance
 import llguidance.hf
-import llguidance.torch
-import torch
+import llguidance.numpy
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
@@ -60,7 +60,7 @@ class ArgumentWriter:
         self._most_tokens = most_tokens
         self._lexicon = _lexicon(tokenizer)
         self._grammars: dict[str, str] = {}
-        self._mask = llguidance.torch.allocate_token_bitmask(1, self._lexicon.vocab_size)
+        self._mask = llguidance.numpy.allocate_token_bitmask(1, self._lexicon.vocab_size)
 
     def write(self, text: Text, schema: Mapping[str, Any] | None) -> Asking[Written]:
         """Write an object at the end of a text, which stays as it is.
@@ -94,11 +94,12 @@ class ArgumentWriter:
         return Written(shown, json.loads(shown), ids=tuple(ids))
 
     def _best(self, logits_V: Tensor, matcher: llguidance.LLMatcher) -> int | None:
-        llguidance.torch.fill_next_token_bitmask(matcher, self._mask)
-        logits_V = logits_V.cpu().clone()
-        llguidance.torch.apply_token_bitmask_inplace(logits_V[None], self._mask[:, : -(-self.words // 32)])
-        best = int(logits_V.argmax())
-        return best if logits_V[best] > -torch.inf else None
+        # In numpy: the same functions of torch are compiled at the first call, which takes as long as many episodes.
+        llguidance.numpy.fill_next_token_bitmask(matcher, self._mask)
+        allowed_V = logits_V.float().cpu().numpy().copy()
+        llguidance.numpy.apply_token_bitmask_inplace(allowed_V[None], self._mask[:, : -(-self.words // 32)])
+        best = int(allowed_V.argmax())
+        return best if allowed_V[best] > -math.inf else None
 
     def _unfinished(self, ids: list[int], fault: str) -> Written:
         return Written(decode(self._tokenizer, ids), None, fault, tuple(ids))
