@@ -21,7 +21,7 @@ from toolgen.agent.tasks.patterns import RefError, fits, got, joined, lookup, re
 from toolgen.agent.tasks.recipes import Recipe, fill, wordings
 from toolgen.agent.tasks.score import TaskScore, TaskWorld, score
 from toolgen.agent.tasks.task import Check, Split, Task, read_tasks, write_tasks
-from toolgen.agent.tasks.words import draw_slots, share, words
+from toolgen.agent.tasks.words import draw_slots, invented, name, share, split_of, words
 from toolgen.agent.trajectory import Step, Trajectory, read_trajectories
 from toolgen.cli import app
 from toolgen.errors import InputError
@@ -131,6 +131,11 @@ def test_splits_share_no_word_and_no_wording() -> None:
         assert len(first) >= 10 and len(second) >= 15 and len(set(first + second)) == len(first + second)
         for word in first + second:
             assert seen.setdefault(word, split) == split
+        drawn = {invented(random.Random(seed), split) for seed in range(200)}
+        assert len(drawn) > 150 and all(split_of(word) == split and word.isalpha() for word in drawn)
+        names = [name()(random.Random(seed), split).split("-") for seed in range(200)]
+        assert all(split_of(word) == split for both in names for word in both)
+        assert 50 < sum(both[0] in first for both in names) < 150, "half of the words are invented"
     ids: set[str] = set()
     for recipes in RECIPES.values():
         for recipe in recipes:

@@ -1,7 +1,7 @@
 """Names and wordings that no two splits share. Knows words; nothing of what is named.
 
-Which split a word belongs to depends on the word alone, so it stays where it is when others are added. A name of two
-words of one split can be no name of another split. Of a list of wordings the ranks of their hashes decide, so that even
+Which split a word belongs to depends on the word alone, so it stays where it is when others are added, and so does a
+word that is invented. A name of two words of one split can be no name of another split. Of a list of wordings the ranks of their hashes decide, so that even
 a short list has some for every split.
 """
 
@@ -73,12 +73,33 @@ def share(texts: Sequence[str], split: Split) -> list[str]:
     return ranked[slice(*bounds[split])]
 
 
+def invented(rng: random.Random, split: Split) -> str:
+    """A word that nobody knows, such as ``dorvanik``, of two or three syllables.
+
+    What people call their things is no closed list: who reads names must take them letter by letter.
+    """
+    while True:
+        syllables = (
+            rng.choice("bcdfghjklmnprstvwz") + rng.choice("aeiou") + rng.choice(("", "", "l", "n", "r", "s", "k"))
+            for _ in range(rng.choice((2, 2, 3)))
+        )
+        word = "".join(syllables)
+        if split_of(word) == split:
+            return word
+
+
+def _drawn(rng: random.Random, split: Split) -> tuple[str, str]:
+    """A first and a second word of a name, each invented every other time."""
+    first, second = (invented(rng, split) if rng.random() < 0.5 else rng.choice(part) for part in words(split))
+    return first, second
+
+
 Slot = Callable[[random.Random, Split], Any]
 """Draws a value for a split."""
 
 
 def name(separator: str = "-", before: str = "", after: str = "") -> Slot:
-    """Two words, such as ``amber-invoices``.
+    """Two words, such as ``amber-invoices`` or ``amber-dorvanik``.
 
     Args:
         separator: Between them; ``"Camel"`` writes them together with capitals.
@@ -87,7 +108,7 @@ def name(separator: str = "-", before: str = "", after: str = "") -> Slot:
     """
 
     def draw(rng: random.Random, split: Split) -> str:
-        first, second = (rng.choice(part) for part in words(split))
+        first, second = _drawn(rng, split)
         both = (first + second.capitalize()) if separator == "Camel" else f"{first}{separator}{second}"
         return before + (both[0].upper() + both[1:] if separator == "Camel" else both) + after
 
@@ -96,7 +117,7 @@ def name(separator: str = "-", before: str = "", after: str = "") -> Slot:
 
 def word() -> Slot:
     """One word, such as ``invoices``."""
-    return lambda rng, split: rng.choice(words(split)[1])
+    return lambda rng, split: _drawn(rng, split)[1]
 
 
 def one_of(*values: Any) -> Slot:
