@@ -18,17 +18,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from toolgen.base import without_bars
-from toolgen.benchmarks.decoder import Shape, fit_decoder, start_decoder
+from toolgen.benchmarks.decoder import Document, Shape, document_windows, fit_decoder, start_decoder
 from toolgen.toolken.evaluation import Problem
 from toolgen.toolken.form import BETWEEN, demonstrate
 from toolgen.toolken.texts import AnnotatedText, Span
-from toolgen.training import IGNORED
 
 SIGNS = {"<add>": "+", "<subtract>": "-", "<multiply>": "*", "<divide>": "/"}
 """The tools, and how a solution writes what they do."""
@@ -37,8 +34,6 @@ MOST_DIGITS = 8
 
 SHAPE = Shape(entries=600, width=256, layers=8, heads=8, inner=704, context=256)
 STEPS = 3000
-
-_ENCODED_TOGETHER = 256
 
 _COMPUTE: dict[str, Callable[[int, int], int]] = {
     "<add>": lambda a, b: a + b,
@@ -155,7 +150,7 @@ def train_arithmetic_decoder(
         seed: Of texts, weights and order.
     """
     tokenizer = arithmetic_tokenizer(shape.entries, seed)
-    windows_NT, labels_NT = _windows(tokenizer, _documents(seed), shape.context, steps * batch_size)
+    windows_NT, labels_NT = document_windows(tokenizer, _documents(seed), shape.context, steps * batch_size)
     model = start_decoder(shape, tokenizer, seed)
     model = fit_decoder(model, windows_NT, steps, batch_size, 1e-3, "auto", seed, labels_NT)
     with without_bars():
@@ -186,21 +181,13 @@ def arithmetic_tokenizer(entries: int, seed: int = 0) -> PreTrainedTokenizerBase
     return PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>", pad_token="</s>")
 
 
-@dataclass(frozen=True, slots=True)
-class _Document:
-    """What the decoder reads; ``given`` are the beginnings and ends of what it does not learn, in characters."""
-
-    text: str
-    given: tuple[tuple[int, int], ...]
-
-
-def _documents(seed: int) -> Iterator[_Document]:
+def _documents(seed: int) -> Iterator[Document]:
     """Solved problems without end, and every third time demonstrations of one tool's calls."""
     draw = random.Random(f"documents {seed}")
     for number in itertools.count():
         if number % 3:
             problem = _drawn(draw)
-            yield _Document(problem.text.text, ((0, len(problem.prompt)),))
+            yield Document(problem.text.text, ((0, len(problem.prompt)),))
         else:
             yield _demonstrations(draw)
 
@@ -209,7 +196,7 @@ def _drawn(draw: random.Random) -> WordProblem:
     return word_problem(draw, draw.randint(1, MOST_DIGITS), draw.randint(1, 2), "")
 
 
-def _demonstrations(draw: random.Random) -> _Document:
+def _demonstrations(draw: random.Random) -> Document:
     tool = draw.choice(list(SIGNS))
     text, given = "", []
     most = draw.randint(2, 5)
@@ -227,33 +214,7 @@ def _demonstrations(draw: random.Random) -> _Document:
             name = text.rindex(f" {tool}(")
             given.append((name, name + len(tool) + 2))
         shown += 1
-    return _Document(text, tuple(given))
-
-
-def _windows(
-    tokenizer: PreTrainedTokenizerBase, documents: Iterator[_Document], context: int, count: int
-) -> tuple[Tensor, Tensor]:
-    """Token ids and labels ``[N, T]``: whole documents one after the other, as many as a window holds."""
-    ids_NT = torch.full((count, context), tokenizer.eos_token_id)
-    labels_NT = torch.full((count, context), IGNORED)
-    ids_NT[:, 0] = tokenizer.bos_token_id
-    row, filled = 0, 1
-    while True:
-        some = list(itertools.islice(documents, _ENCODED_TOGETHER))
-        encoded = tokenizer([one.text for one in some], add_special_tokens=False, return_offsets_mapping=True)
-        for document, ids, places in zip(some, encoded["input_ids"], encoded["offset_mapping"], strict=True):
-            if len(ids) + 2 > context:
-                continue
-            if filled + len(ids) + 1 > context:
-                row, filled = row + 1, 1
-                if row == count:
-                    return ids_NT, labels_NT
-            learned = [not any(start <= place < end for start, end in document.given) for place, _ in places]
-            labels = [token_id if known else IGNORED for token_id, known in zip(ids, learned, strict=True)]
-            behind = filled + len(ids)
-            ids_NT[row, filled:behind] = torch.tensor(ids)
-            labels_NT[row, filled : behind + 1] = torch.tensor([*labels, tokenizer.eos_token_id])
-            filled = behind + 1
+    return Document(text, tuple(given))
 
 
 def _operands(draw: random.Random, tool: str, digits: int) -> tuple[int, int]:

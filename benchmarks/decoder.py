@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
@@ -30,7 +30,7 @@ from toolgen.corpus import PACKAGES_SOURCE, first_characters, load_corpus
 from toolgen.errors import InputError
 from toolgen.terminal import progress_bar
 from toolgen.tokenizer import encode_texts
-from toolgen.training import uses_bf16
+from toolgen.training import IGNORED, uses_bf16
 
 TOKENIZER_CHARACTERS = 8_000_000
 """The tokenizer learns its entries from the first so many: more change few of them."""
@@ -171,7 +171,61 @@ def pack(tokenizer: PreTrainedTokenizerBase, documents: Sequence[str], context: 
     return windows_NT
 
 
-def start_decoder(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -> LlamaForCausalLM:
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text of which not everything is learned.
+
+    Attributes:
+        text: What is read.
+        given: Beginnings and ends of what is not learned, in characters.
+    """
+
+    text: str
+    given: tuple[tuple[int, int], ...]
+
+
+def document_windows(
+    tokenizer: PreTrainedTokenizerBase, documents: Iterator[Document], context: int, count: int
+) -> tuple[Tensor, Tensor]:
+    """Token ids and labels ``[N, T]``: whole documents one after the other, as many as a window holds.
+
+    Args:
+        tokenizer: With a beginning and an end of sequence.
+        documents: Without end; those that no window holds are passed over.
+        context: Tokens of a window.
+        count: Windows.
+    """
+    ids_NT = torch.full((count, context), tokenizer.eos_token_id)
+    labels_NT = torch.full((count, context), IGNORED)
+    ids_NT[:, 0] = tokenizer.bos_token_id
+    row, filled = 0, 1
+    while True:
+        some = list(islice(documents, _ENCODED_TOGETHER))
+        encoded = tokenizer([one.text for one in some], add_special_tokens=False, return_offsets_mapping=True)
+        for document, ids, places in zip(some, encoded["input_ids"], encoded["offset_mapping"], strict=True):
+            if len(ids) + 2 > context:
+                continue
+            if filled + len(ids) + 1 > context:
+                row, filled = row + 1, 1
+                if row == count:
+                    return ids_NT, labels_NT
+            learned = [not any(start <= place < end for start, end in document.given) for place, _ in places]
+            labels = [token_id if known else IGNORED for token_id, known in zip(ids, learned, strict=True)]
+            behind = filled + len(ids)
+            ids_NT[row, filled:behind] = torch.tensor(ids)
+            labels_NT[row, filled : behind + 1] = torch.tensor([*labels, tokenizer.eos_token_id])
+            filled = behind + 1
+
+
+def start_decoder(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int, **changes: Any) -> LlamaForCausalLM:
+    """A random Llama.
+
+    Args:
+        shape: Its size.
+        tokenizer: Gives the vocabulary.
+        seed: Of the weights.
+        changes: Further keys of transformers' configuration.
+    """
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.width,
@@ -184,6 +238,7 @@ def start_decoder(shape: Shape, tokenizer: PreTrainedTokenizerBase, seed: int) -
         bos_token_id=tokenizer.bos_token_id,
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
+        **changes,
     )
     with torch.random.fork_rng():
         torch.manual_seed(seed)

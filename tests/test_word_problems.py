@@ -49,7 +49,7 @@ def test_problems_are_distinct_and_the_same_again() -> None:
 
 def test_only_what_can_be_known_is_learned() -> None:
     tokenizer = arithmetic_tokenizer(600)
-    ids_NT, labels_NT = arithmetic._windows(tokenizer, arithmetic._documents(0), 256, 30)
+    ids_NT, labels_NT = decoder.document_windows(tokenizer, arithmetic._documents(0), 256, 30)
     assert ids_NT.shape == labels_NT.shape == (30, 256) and (ids_NT[:, 0] == tokenizer.bos_token_id).all()
     learned_NT = labels_NT != IGNORED
     assert torch.equal(labels_NT[learned_NT], ids_NT[learned_NT])
@@ -70,7 +70,7 @@ def test_a_decoder_learns_and_is_loaded_as_a_base(tmp_path: Path) -> None:
     for steps in (1, 30):
         folder = train_arithmetic_decoder(tmp_path / str(steps), shape=shape, steps=steps, batch_size=4)
         base = load_base(str(folder))
-        ids_NT, labels_NT = arithmetic._windows(base.tokenizer, arithmetic._documents(9), 192, 8)
+        ids_NT, labels_NT = decoder.document_windows(base.tokenizer, arithmetic._documents(9), 192, 8)
         with torch.inference_mode():
             losses.append(float(base.model(input_ids=ids_NT, labels=labels_NT).loss))
     assert losses[1] < losses[0] - 0.5

@@ -1,8 +1,8 @@
 """Names and wordings that no two splits share. Knows words; nothing of what is named.
 
 Which split a word belongs to depends on the word alone, so it stays where it is when others are added, and so does a
-word that is invented. A name of two words of one split can be no name of another split. Of a list of wordings the ranks of their hashes decide, so that even
-a short list has some for every split.
+word that is invented. A name of two words of one split can be no name of another split. Of a list of wordings the ranks
+of their hashes decide, so that even a short list has some for every split.
 """
 
 import hashlib
