@@ -122,6 +122,14 @@ def _check(output: Path, shape: Shape, steps: int, batch_size: int) -> None:
     for name, value in (("steps", steps), ("batch_size", batch_size)):
         if value < 1:
             raise InputError(f"{name} is {value}. Give at least 1.")
+    check_shape(shape)
+
+
+def check_shape(shape: Shape) -> None:
+    """
+    Raises:
+        InputError: The heads cannot share the width.
+    """
     if shape.width % (2 * shape.heads):
         raise InputError(
             f"A width of {shape.width} cannot be divided among {shape.heads} heads of an even width. Give a multiple "

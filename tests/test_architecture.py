@@ -80,11 +80,13 @@ def _configurations() -> list[Path]:
 
 @pytest.mark.parametrize("path", _configurations(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_configuration_binds_and_shows_its_command(path: Path) -> None:
+    from toolgen.benchmarks.agent_recipe import AgentQuickstartConfig
     from toolgen.benchmarks.baselines import check_baselines
     from toolgen.benchmarks.bi_encoder import BiEncoderConfig
     from toolgen.benchmarks.grid import CompareConfig, Material, further_cells, grid_cells, stages_of
     from toolgen.benchmarks.methods import ENCODERS, encoder_config
     from toolgen.benchmarks.quickstart import QuickstartConfig
+    from toolgen.stages.agent import AgentConfig
     from toolgen.stages.memorization import MemorizationConfig
     from toolgen.stages.retrieval import RetrievalConfig
     from toolgen.toolken.config import ToolkenConfig
@@ -93,7 +95,9 @@ def test_every_configuration_binds_and_shows_its_command(path: Path) -> None:
         "memorization": MemorizationConfig,
         "retrieval": RetrievalConfig,
         "retrieval_rows": RetrievalConfig,
+        "agent": AgentConfig,
         "quickstart": QuickstartConfig,
+        "quickstart_agent": AgentQuickstartConfig,
         "bi_encoder": BiEncoderConfig,
     }
     rooms = {"benchmarks": CompareConfig, "toolken": ToolkenConfig}
