@@ -1,5 +1,5 @@
-"""The base of a small agent: a tokenizer made for the tools' own words and a decoder that has learnt nothing yet. Knows
-texts and shapes; no tasks, and nothing of how the agent is trained.
+"""The base of a small agent: a tokenizer made for the tools' own words and a decoder that knows how to copy, and
+nothing else. Knows texts and shapes; no tasks, and nothing of how the agent is trained.
 
 The agent copies names out of queries and observations, so a name must be cut alike wherever it stands: behind a blank,
 a bracket or a quotation mark. A blank is therefore a piece of its own always, and no piece crosses words. Names that
@@ -17,7 +17,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from toolgen.base import without_bars
-from toolgen.benchmarks.decoder import Shape, check_shape, start_decoder
+from toolgen.benchmarks.decoder import Shape, check_shape
+from toolgen.benchmarks.upbringing import bring_up, copying_decoder
 from toolgen.checkpoint import publish
 from toolgen.errors import InputError
 from toolgen.tools import ToolCatalog
@@ -29,14 +30,15 @@ _MOST_OF_A_WORD = 200
 """How often a word is read at most: what the few most frequent ones are worth is known by then."""
 
 
-def make_agent_base(folder: Path, texts: Iterable[str], shape: Shape, seed: int) -> Path:
-    """Make a tokenizer and a random Llama, and save them as a folder for ``toolgen.base.load_base``.
+def make_agent_base(folder: Path, texts: Iterable[str], shape: Shape, upbringing: int, seed: int) -> Path:
+    """Make a tokenizer and a Llama, and save them as a folder for ``toolgen.base.load_base``.
 
     Args:
         folder: Appears whole or not at all.
         texts: What the tokenizer learns its pieces from.
         shape: Size of the decoder; ``entries`` is of the tokenizer.
-        seed: Of the weights.
+        upbringing: Steps of practice in recalling; see ``toolgen.benchmarks.upbringing``.
+        seed: Of weights and practice.
 
     Returns:
         The folder.
@@ -47,7 +49,7 @@ def make_agent_base(folder: Path, texts: Iterable[str], shape: Shape, seed: int)
     """
     check_shape(shape)
     tokenizer = train_unigram(texts, shape.entries)
-    model = start_decoder(shape, tokenizer, seed)
+    model = bring_up(copying_decoder(shape, tokenizer, seed), tokenizer, upbringing, seed)
 
     def write(target: Path) -> None:
         with without_bars():

@@ -154,7 +154,7 @@ def task_files(run: Run) -> list[TaskFile]:
 def make_base(run: Run) -> None:
     """Make the base model, and one token a tool for its tokenizer."""
     catalog = ToolCatalog.from_jsonl(run.tools)
-    make_agent_base(run.base, tool_texts(catalog), run.config.shape, run.config.seed)
+    make_agent_base(run.base, tool_texts(catalog), run.config.shape, run.config.upbringing, run.config.seed)
     tokenizer = load_tokenizer(str(run.base))
     book = build("atomic", catalog, encode=lambda text: encode_text(tokenizer, text), end_id=end_token_id(tokenizer))
     book.save(run.codebook)

@@ -29,7 +29,7 @@ from toolgen.stages.agent import AgentConfig
 from toolgen.stages.memorization import MemorizationConfig
 from toolgen.stages.retrieval import RetrievalConfig
 
-TASKS_A_FILE = 250
+TASKS_A_FILE = 1000
 """Training tasks that a process makes at once. A file has a seed of its own, so that the tasks are the same on any
 number of cores."""
 
@@ -50,6 +50,7 @@ class AgentQuickstartConfig(Section):
     tasks: TaskNumbers
     seed: int = Field(0, description="Of the base's weights and of the three stages.")
     shape: Shape
+    upbringing: int = Field(ge=1, description="Steps in which the base practises recalling, before any stage.")
     budget: Budget = Field(description="Of an episode.")
     hits: int = Field(5, ge=1, description="Tools that BM25 finds, where it stands in front.")
     controls_limit: int = Field(100, ge=1, description="Tasks drawn for each control.")

@@ -34,6 +34,16 @@ class HeldOutConfig(Section):
     most: int = Field(200, ge=1, description="Episodes read at each evaluation; more are thinned out evenly.")
 
 
+class EpisodeTrainingConfig(TrainingConfig):
+    """How this stage trains: its examples are longer than the other stages'."""
+
+    learning_rate: float = Field(4e-5, gt=0, description="Of all weights but rows; of adapters.")
+    max_length: int = Field(6144, ge=4, description="Tokens of an episode; a longer one loses its end.")
+    row_tokens: int | None = Field(
+        6144, ge=1, description="Pack episodes into rows of so many tokens; null: each is padded to the longest."
+    )
+
+
 class AgentConfig(StageConfig):
     """Stage 3's own keys."""
 
@@ -45,8 +55,7 @@ class AgentConfig(StageConfig):
     )
     lost: bool = Field(False, description="Also learn from episodes that gave up, did not end or are judged wrong.")
     validation: HeldOutConfig | None = None
-    # Episodes are long: what the other stages call long is a short one here.
-    training: TrainingConfig = TrainingConfig(max_length=6144, row_tokens=6144, learning_rate=4e-5)
+    training: EpisodeTrainingConfig = EpisodeTrainingConfig()
 
 
 def chosen(paths: Sequence[Path], catalog: ToolCatalog, lost: bool) -> list[Trajectory]:

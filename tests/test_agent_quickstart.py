@@ -29,7 +29,8 @@ from toolgen.tools import ToolCatalog
 CONFIG = AgentQuickstartConfig(
     services="sqs,secretsmanager",
     tasks=TaskNumbers(train=6, validation=2, test=4, held_out=2),
-    shape=Shape(entries=600, width=32, layers=1, heads=2, inner=64, context=2048),
+    shape=Shape(entries=600, width=64, layers=2, heads=2, inner=64, context=2048),
+    upbringing=2,
     budget=Budget(turns=2, tokens=60, thought=8),
     controls_limit=2,
     workers=1,
@@ -197,15 +198,15 @@ def test_every_text_comes_back(texts: list[str], text: str) -> None:
 
 def test_a_base_is_loaded_like_any_other_and_the_same_each_time(texts: list[str], tmp_path: Path) -> None:
     shape = CONFIG.shape
-    first, second = (load_base(str(make_agent_base(tmp_path / name, texts, shape, 3))) for name in "ab")
+    first, second = (load_base(str(make_agent_base(tmp_path / name, texts, shape, 2, 3))) for name in "ab")
     assert first.model.config.max_position_embeddings == 2048 and len(first.tokenizer) == 600
     assert first.tokenizer.get_vocab() == second.tokenizer.get_vocab()
     assert all((one == two).all() for one, two in zip(first.model.parameters(), second.model.parameters(), strict=True))
     for entries in (300, 100_000):
         with pytest.raises(InputError, match=f"shape.entries is {entries}"):
-            make_agent_base(tmp_path / "none", texts, Shape(entries=entries), 0)
+            make_agent_base(tmp_path / "none", texts, Shape(entries=entries), 2, 0)
     with pytest.raises(InputError, match="3 heads"):
-        make_agent_base(tmp_path / "none", texts, Shape(entries=600, width=32, heads=3), 0)
+        make_agent_base(tmp_path / "none", texts, Shape(entries=600, width=32, heads=3), 2, 0)
     assert not (tmp_path / "none").exists()
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from toolgen.base import load_base
-from toolgen.benchmarks import arithmetic
+from toolgen.benchmarks import arithmetic, decoder
 from toolgen.benchmarks.arithmetic import (
     MOST_DIGITS,
     SIGNS,
