@@ -50,6 +50,13 @@ def test_import_then_show_then_index(tmp_path: Path) -> None:
     assert len(json.loads(book.read_text())["codes"]) == len(catalog)
 
 
+def test_the_tool_that_ends_episodes_is_added_once(tools: Path, tmp_path: Path, catalog: ToolCatalog) -> None:
+    run("catalog", "add-finish", tools, "--out", tmp_path / "more.jsonl")
+    more = ToolCatalog.from_jsonl(tmp_path / "more.jsonl")
+    assert more.ids == (*catalog.ids, "Finish") and more["Finish"].parameters
+    assert "already" in refused("catalog", "add-finish", tmp_path / "more.jsonl", "--out", tmp_path / "most.jsonl")
+
+
 @pytest.mark.parametrize("scheme", ["atomic", "numeric", "hierarchical", "semantic", "residual"])
 def test_extending_keeps_the_codes(tools: Path, tmp_path: Path, catalog: ToolCatalog, scheme: str) -> None:
     fewer = tmp_path / "fewer.jsonl"

@@ -78,6 +78,26 @@ def show_catalog(
     out.print("largest groups: " + ", ".join(f"{name} {count:,}" for name, count in listed), markup=False)
 
 
+@catalogs.command("add-finish")
+def add_finish(
+    path: Annotated[Path, typer.Argument(help="Catalogue: .jsonl or .jsonl.gz.")],
+    output: Annotated[Path, typer.Option("--out", help="Catalogue to write.")],
+) -> None:
+    """Add Finish, the tool with which an agent's episodes end, to a catalogue.
+
+    An agent needs it from the first stage on: it has a code like any other tool.
+
+    Example: toolgen catalog add-finish tools.jsonl --out agent-tools.jsonl
+    """
+    from toolgen.agent.turns import FINISH
+
+    catalog = ToolCatalog.from_jsonl(path)
+    if FINISH.id in catalog:
+        raise InputError(f"{path} has the tool {FINISH.id!r} already. Use it as it is.")
+    ToolCatalog([*catalog.values(), FINISH]).to_jsonl(output)
+    err.print(f"{len(catalog) + 1:,} tools written to {output}", markup=False)
+
+
 @app.command("eval")
 def evaluate(
     checkpoint: Annotated[Path, typer.Option(help="Folder that a stage wrote.")],

@@ -102,7 +102,9 @@ class TurnRenderer:
             InputError: ``FINISH`` is missing, or the tokenizer has no usable chat template.
         """
         if FINISH.id not in catalog:
-            raise InputError(f"The catalogue has no tool {FINISH.id!r}, with which episodes end. Add FINISH to it.")
+            raise InputError(
+                f"The catalogue has no tool {FINISH.id!r}, with which episodes end. Add it: toolgen catalog add-finish."
+            )
         self._tokenizer = tokenizer
         self._catalog = catalog
         self._codes = dict(zip(codes.tool_ids, codes.sequences, strict=True))
