@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from toolgen.files import read_json, write_json
@@ -41,14 +42,19 @@ def _kinds(kinds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def success_table(figures: Mapping[str, Any]) -> Table:
-    """Success of each line with its 95% interval, and how many calls were of no tool, or had invalid arguments."""
-    table = Table(title="Tasks done, share with its 95% interval", title_justify="left")
-    table.add_column("")
-    for heading in (*KINDS, "hallucinated", "invalid", "calls"):
-        table.add_column(heading, justify="right")
+    """Success of each line, how many tasks it had, and how many calls were of no tool, or had invalid arguments."""
+    # Eighty columns are just enough.
+    table = Table(
+        title="Tasks done, percent with the 95% interval; calls of no tool, calls with invalid arguments",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 0),
+    )
+    for heading in ("", *KINDS, "tasks", "hallucinated", "invalid"):
+        table.add_column(heading, justify="right" if heading else "left", no_wrap=True)
     for name, line in _lines(figures):
         kinds = [line.get(key) for key in KINDS.values()]
-        counts = [sum(kind[count] for kind in kinds if kind) for count in ("hallucinated", "invalid", "made")]
+        counts = [sum(kind[count] for kind in kinds if kind) for count in ("n", "hallucinated", "invalid")]
         table.add_row(name, *(_success(kind) for kind in kinds), *(f"{count:,}" for count in counts))
     return table
 
@@ -63,7 +69,8 @@ def _lines(figures: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]
 def _success(kind: Mapping[str, Any] | None) -> str:
     if kind is None:
         return ""
-    return f"{kind['success']:.1%} ({kind['low']:.1%} to {kind['high']:.1%}, n={kind['n']})"
+    done, low, high = (100 * kind[key] for key in ("success", "low", "high"))
+    return f"{done:.1f} ({low:.1f}-{high:.1f})"
 
 
 def cost_table(figures: Mapping[str, Any]) -> Table:

@@ -98,12 +98,13 @@ def test_the_figures_have_the_promised_shape(run: Path) -> None:
     assert figures["held_out_services"]["one_call"]["n"] == figures["held_out_services"]["chained"]["n"] == 1
     for line in figures["controls"].values():
         assert sum(kind["n"] for kind in line.values()) == CONFIG.controls_limit
-    constrained = [figures, figures["held_out_services"], figures["controls"]["bm25"], figures["controls"]["untrained"]]
-    for line in (*constrained, figures["controls"]["unconstrained"], figures["controls"]["free arguments"]):
+    everything = {"agent": figures, "held-out": figures["held_out_services"], **figures["controls"]}
+    for name, line in everything.items():
         for kind in (line[key] for key in ("one_call", "chained") if key in line):
             assert 0 <= kind["low"] <= kind["success"] <= kind["high"] <= 1 and kind["missing"] == 0
-            if line in constrained:
-                assert kind["made"] > 0 and kind["hallucinated"] == kind["invalid"] == 0
+            # Nobody has learnt to name tools in so few steps.
+            assert kind["hallucinated"] == (kind["made"] if name == "unconstrained" else 0) and kind["made"] > 0
+            assert 0 <= kind["invalid"] <= kind["made"]
     assert figures["peak_gb"] > 0
 
 
