@@ -2,8 +2,9 @@
 recorded one. Knows trajectories, choosers and writers; trains nothing and runs no tool.
 
 The history is the recorded one throughout (teacher forcing), thoughts included, in the tokens of training. It is read
-once a trajectory: choosing and writing fork it. What is recorded is one way to solve a task; ``ahead`` also counts a
-tool that is called later on, which is no mistake where calls do not depend on each other.
+once a trajectory: choosing and writing fork it, and a reader goes back to where they left it. What is recorded is one
+way to solve a task; ``ahead`` also counts a tool that is called later on, which is no mistake where calls do not depend
+on each other.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,22 +16,21 @@ from typing import Literal, NamedTuple
 from transformers import PreTrainedModel
 
 from toolgen.agent.arguments import ArgumentWriter
+from toolgen.agent.batch import Reader, finish
 from toolgen.agent.choosing import Chooser, RetrieverChooser, TokenChooser
-from toolgen.agent.stream import ContextError, Stream
+from toolgen.agent.load import load_agent
+from toolgen.agent.stream import ContextError
+from toolgen.agent.text import Text
 from toolgen.agent.trajectory import Message, Step, Trajectory
 from toolgen.agent.turns import FINISH, TurnRenderer
+from toolgen.base import context_length
 from toolgen.benchmarks.bm25 import BM25Retriever
 from toolgen.benchmarks.next_action_figures import GENERATIVE, Action, Figures, Missed, figures
-from toolgen.checkpoint import Artefacts, load_model
 from toolgen.errors import InputError
-from toolgen.generative import usable_device
 from toolgen.tools import ToolCatalog
 
 HITS = 5
 """Among which the model chooses where BM25 stands in front."""
-
-STAGE = "agent"
-"""Name of the stage that trains agents, in a checkpoint's history."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Examinee:
 
     Attributes:
         model: A causal model in evaluation mode.
-        catalog: The tools, ``FINISH`` among them.
+        catalog: The tools that are called; ``FINISH`` ends an episode and is no call.
         renderer: As in training.
         choosers: Name of the way -> what takes the tools.
         writer: Fills in arguments.
@@ -60,28 +60,21 @@ def load(checkpoint: Path, device: str | None = None) -> Examinee:
         device: Such as ``"cpu"``; None: CUDA when there is one.
 
     Raises:
-        InputError: The folder is no checkpoint, or not one of an agent.
+        InputError: See ``load_agent``.
     """
-    artefacts = Artefacts.load(checkpoint)
-    trained = next((entry for entry in reversed(artefacts.history) if entry["stage"] == STAGE), None)
-    if trained is None:
-        stages = ", ".join(entry["stage"] for entry in artefacts.history) or "none"
-        raise InputError(f"{checkpoint} was not trained as an agent (stages: {stages}). Give what that stage wrote.")
-    model = load_model(checkpoint)
-    model.to(usable_device(device))  # type: ignore[arg-type]
-    tokenizer, catalog, codes = artefacts.tokenizer, artefacts.catalog, artefacts.codes
-    words = len(tokenizer) if codes.first_new_id is None else codes.first_new_id
-    tokens, bm25 = TokenChooser(codes), BM25Retriever(catalog)
+    loaded = load_agent(checkpoint, device=device)
+    agent, bm25 = loaded.agent, BM25Retriever(loaded.tools)
+    assert isinstance(agent.chooser, TokenChooser), "no retriever was asked for"
     return Examinee(
-        model,
-        catalog,
-        TurnRenderer(tokenizer, catalog, codes, artefacts.prompt, documents=trained["config"]["documents"]),
+        agent.model,
+        loaded.tools,
+        agent.renderer,
         {
-            GENERATIVE: tokens,
+            GENERATIVE: agent.chooser,
             "bm25": RetrieverChooser(bm25, ()),
-            f"bm25, best of {HITS}": RetrieverChooser(bm25, (FINISH.id,), tokens, min(HITS, len(catalog))),
+            f"bm25, best of {HITS}": RetrieverChooser(bm25, [FINISH.id], agent.chooser, min(HITS, len(loaded.tools))),
         },
-        ArgumentWriter(tokenizer, words),
+        agent.writer,
     )
 
 
@@ -99,24 +92,21 @@ def next_actions(examinee: Examinee, trajectory: Trajectory) -> list[Action]:
         )
         for place, call in enumerate(trajectory.calls)
     ]
-    stream: Stream | None = None
+    reader, text = Reader(examinee.model), Text((), context_length(examinee.model.config))
     try:
         for asked in _places(examinee.renderer, told):
-            if stream is None:
-                stream = Stream(examinee.model, asked.behind)
-            else:
-                stream.extend(asked.behind)
+            text.extend(asked.behind)
             action = actions[asked.call]
             if asked.part == "tool":
                 chosen = {
-                    way: chooser.choose(stream, told.query, action.call.thought)
+                    way: finish(reader, chooser.choose(text, told.query, action.call.thought))
                     for way, chooser in examinee.choosers.items()
                 }
                 actions[asked.call] = replace(action, chosen=chosen)
             else:
-                written = examinee.writer.write(stream, examinee.renderer.parameters(action.call.tool)).arguments
-                missed: Missed | None = "unfinished" if written is None else None
-                actions[asked.call] = replace(action, arguments=written, missed=missed)
+                written = finish(reader, examinee.writer.write(text, examinee.renderer.parameters(action.call.tool)))
+                missed: Missed | None = "unfinished" if written.arguments is None else None
+                actions[asked.call] = replace(action, arguments=written.arguments, missed=missed)
     except ContextError:
         pass  # What comes behind cannot be read either.
     return actions

@@ -16,12 +16,14 @@ from test_turns import tokenizer_with
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerBase
 
 from toolgen.agent.arguments import ArgumentWriter
+from toolgen.agent.batch import Reader, finish
 from toolgen.agent.choosing import TokenChooser
 from toolgen.agent.environment import Arguments, Environment, Observation, Status
 from toolgen.agent.environments.functions import FunctionEnvironment
 from toolgen.agent.environments.worker import Limits
 from toolgen.agent.loop import Agent, Budget, Outcome
-from toolgen.agent.stream import Stream
+from toolgen.agent.machine import Written
+from toolgen.agent.text import Text
 from toolgen.agent.trajectory import Step, Trajectory
 from toolgen.agent.turns import FINISH, LONGEST_OBSERVATION, TurnRenderer
 from toolgen.codebook import TokenCodes
@@ -138,7 +140,13 @@ class World:
 def episode(case: Case, world: Environment, query: str, tools: Sequence[str] | None = None) -> Outcome:
     chooser, writer = TokenChooser(case.codes, tools), ArgumentWriter(case.tokenizer, case.words)
     budget = Budget(turns=3, tokens=10_000, thought=5)
-    return Agent(case.model, case.tokenizer, case.turns, chooser, writer, world, budget).run(query)
+    return Agent(case.model, case.tokenizer, case.turns, chooser, writer, budget).run(query, world)
+
+
+def written_by(case: Case, behind: Sequence[int], schema: dict[str, Any]) -> Written:
+    """What the case's model writes behind a text."""
+    writer = ArgumentWriter(case.tokenizer, case.words)
+    return finish(Reader(case.model), writer.write(Text(behind, None), schema))
 
 
 def marked(case: Case, ids: Sequence[int]) -> list[int]:
@@ -213,21 +221,25 @@ def test_a_text_changes_no_ids_but_its_own(name: str, template: str | None) -> N
 @frames
 def test_arguments_are_written_as_text_and_called_with_as_data(name: str, template: str | None) -> None:
     case = made(name, template)
-    writer = ArgumentWriter(case.tokenizer, case.words)
-    stream = Stream(case.model, case.turns.opening("x"))
-    spelled = case.tokenizer.convert_ids_to_tokens(sorted(special_ids(case.tokenizer)))
     for text in case.texts:
-        written = writer.write(stream, the(text))
+        written = written_by(case, case.turns.opening("x"), the(text))
+        assert written.arguments == {"it": text}, written.fault
         assert not marked(case, written.ids)
-        if not any(token in text for token in spelled):
-            assert written.arguments == {"it": text}
 
 
-@pytest.mark.xfail(strict=True, reason="llguidance offers the special token alone, and then refuses it: the call fails")
-def test_a_schema_may_name_a_special_token() -> None:
-    case = made(*WRITES_ANYTHING[0])
-    written = ArgumentWriter(case.tokenizer, case.words).write(Stream(case.model, [5, 6]), the("a <|im_end|> b"))
-    assert written.arguments == {"it": "a <|im_end|> b"} and not marked(case, written.ids)
+@frames
+def test_a_schema_may_name_a_special_token(name: str, template: str | None) -> None:
+    case = made(name, template)
+    for spelled in case.tokenizer.convert_ids_to_tokens(sorted(special_ids(case.tokenizer))):
+        for text in (spelled, f"a {spelled} b", f"{spelled}{spelled}東"):
+            written = written_by(case, case.turns.opening("x"), the(text))
+            assert written.arguments == {"it": text}, written.fault
+            assert not marked(case, written.ids)
+        # Behind the spelling several things may follow, which begin with the same byte.
+        texts = [f"{spelled}é", f"{spelled}è"]
+        schema = {"type": "object", "properties": {"it": {"enum": texts}}, "required": ["it"]}
+        written = written_by(case, [5, 6], schema)
+        assert written.arguments is not None and written.arguments["it"] in texts, written.fault
 
 
 def the(text: str) -> dict[str, Any]:
@@ -240,10 +252,9 @@ NAMES = ('a"}, "b": {', "$ref", "%llguidance", "\\u0022}}", "<|im_start|", "x-gu
 
 def test_names_of_parameters_are_names() -> None:
     case = made(*WRITES_ANYTHING[0])
-    writer = ArgumentWriter(case.tokenizer, case.words)
     one = {"enum": ["%json", '"}'], "description": '%llguidance {}\nstart: "x"'}
     schema: dict[str, Any] = {"type": "object", "properties": dict.fromkeys(NAMES, one), "required": list(NAMES)}
-    written = writer.write(Stream(case.model, [5, 6]), schema)
+    written = written_by(case, [5, 6], schema)
     assert written.arguments is not None, written.fault
     jsonschema.validate(written.arguments, schema)
     assert set(written.arguments) == set(NAMES) and not marked(case, written.ids)
@@ -253,10 +264,10 @@ def test_names_of_parameters_are_names() -> None:
 @pytest.mark.parametrize("where", ["http://127.0.0.1:9/schema.json", "file:///etc/hostname", "../secret.json"])
 def test_a_schema_that_points_elsewhere_is_not_followed(where: str) -> None:
     case = made(*WRITES_ANYTHING[0])
-    writer = ArgumentWriter(case.tokenizer, case.words)
     schema = {"type": "object", "properties": {"it": {"$ref": where}}, "required": ["it"]}
-    written = writer.write(Stream(case.model, [5, 6]), schema)
+    written = written_by(case, [5, 6], schema)
     assert written.arguments is None and "cannot be followed" in written.fault and written.ids == ()
+    assert "\n" not in written.fault
 
 
 def test_nothing_is_executed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

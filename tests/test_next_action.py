@@ -14,12 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_cli import refused, run
 from test_turns import CHATML, HEADERS, codes_of, tokenizer_with
+from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel
 
 from toolgen.agent.arguments import ArgumentWriter
 from toolgen.agent.choosing import TokenChooser
 from toolgen.agent.machine import Written
-from toolgen.agent.stream import Stream
+from toolgen.agent.text import Asking, Text
 from toolgen.agent.trajectory import Message, Step, Trajectory, write_trajectories
 from toolgen.agent.turns import FINISH, TurnRenderer
 from toolgen.benchmarks import next_action
@@ -43,8 +44,9 @@ class Says:
     read: list[list[int]] = field(default_factory=list)
     asked: list[tuple[str, str]] = field(default_factory=list)
 
-    def choose(self, stream: Stream, query: str, thought: str) -> str:
-        self.read.append(list(stream.ids))
+    def choose(self, text: Text, query: str, thought: str) -> Asking[str]:
+        yield from text.logits(1)
+        self.read.append(list(text.ids))
         self.asked.append((query, thought))
         return self.tool(len(self.read) - 1)
 
@@ -56,8 +58,9 @@ class Writes:
     given: Sequence[Mapping[str, Any] | None]
     read: list[list[int]] = field(default_factory=list)
 
-    def write(self, stream: Stream, schema: Mapping[str, Any] | None) -> Written:
-        self.read.append(list(stream.ids))
+    def write(self, text: Text, schema: Mapping[str, Any] | None) -> Asking[Written]:
+        yield from text.logits(1)
+        self.read.append(list(text.ids))
         arguments = self.given[len(self.read) - 1]
         return Written("", arguments, "" if arguments is not None else "it did not end")
 
@@ -130,13 +133,20 @@ def test_what_is_read_is_what_training_renders(
 
 
 def test_every_token_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[int] = []
-    extend = Stream.extend
-    monkeypatch.setattr(Stream, "extend", lambda self, ids: (read.append(len(ids)), extend(self, ids))[1])
     one = told(*(Step("x", {"a": 1}, "1", "So.") for _ in range(5)))
     writer = Writes([{}] * 5)
-    next_actions(examinee(Says(lambda _: "x"), writer), one)
-    assert sum(read) == len(writer.read[-1])
+    asked = examinee(Says(lambda _: "x"), writer, also=Says(lambda _: "y"))
+    read: list[int] = []
+    forward = type(asked.model).forward
+
+    def counted(self: PreTrainedModel, input_ids: Tensor, **keys: Any) -> Any:
+        read.append(input_ids.shape[1])
+        return forward(self, input_ids, **keys)
+
+    monkeypatch.setattr(type(asked.model), "forward", counted)
+    next_actions(asked, one)
+    # Two that choose ask behind the same history: nothing is read for the second.
+    assert len(read) == 10 and sum(read) == len(writer.read[-1])
 
 
 CALLS = (Step("x", {"a": 1}, "1"), Step("y", {}, "2"), Step("x", {"b": "c", "a": 2}))
@@ -263,4 +273,5 @@ def test_the_command_measures_a_checkpoint(
     agent = next_action.load(agent_checkpoint, "cpu")
     assert isinstance(agent.choosers[GENERATIVE], TokenChooser) and isinstance(agent.writer, ArgumentWriter)
     assert agent.renderer.asks_arguments(catalog.ids[0]) == ()
-    assert "not trained as an agent (stages: none)" in refused(*asked, "--checkpoint", untrained)
+    assert FINISH.id not in agent.catalog
+    assert f"no tool {FINISH.id!r}" in refused(*asked, "--checkpoint", untrained)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -142,6 +143,47 @@ def test_tools_that_only_dialogues_name_are_added(tmp_path: Path) -> None:
     assert again.catalog["AddAlarm"].name == "Mine"
 
 
+def declared(tmp_path: Path, **told: Any) -> Json | None:
+    """The schema of a tool whose parameters are told in text."""
+    imported(tmp_path, [user("Hi.")])
+    write(tmp_path / "tools.jsonl", json.dumps(ALARM | {"parameters": {"type": "object", "properties": {}}} | told))
+    schema = import_apibank(tmp_path).catalog["AddAlarm"].parameters
+    return None if schema is None else dict(schema)
+
+
+def test_parameters_are_read_off_their_text(tmp_path: Path) -> None:
+    told = (
+        "description = \"Sets it {'a': 1}.\"\ninput_parameters = {\n"
+        "    'time': {'type': 'str', 'description': \"When. Format: {%H}\", 'required': True},\n"
+        "    'count': {'type': 'int', 'description': 'How often.'},\n"
+        "}\noutput_parameters = {\n    'token': {'type': 'str', 'description': 'No parameter.'}\n}"
+    )
+    text = "(token: str, time: datetime, count: int, rate: float, to: List[str], image: object)"
+    properties = {
+        "token": {"type": "string"},
+        "time": {"type": "string", "x-type": "datetime", "description": "When. Format: {%H}"},
+        "count": {"type": "integer", "description": "How often."},
+        "rate": {"type": "number"},
+        "to": {"type": "array", "items": {"type": "string"}},
+        "image": {"x-type": "object"},
+    }
+    whole = {"type": "object", "properties": properties, "required": ["time"]}
+    assert declared(tmp_path, parameters_text=text, api_info=told) == whole
+    alone = {"type": "object", "properties": {"a": {"type": "string"}}}
+    for told in (".", "input_parameters = {\n    __import__('os')\n}", "input_parameters = {\n    None\n}"):
+        assert declared(tmp_path, parameters_text="(a: str)", api_info=told) == alone
+
+
+def test_parameters_that_are_told_otherwise_are_left(tmp_path: Path) -> None:
+    empty: Json = {"type": "object", "properties": {}}
+    for text in (None, 5, "", "()", "(a)", "(a: str, b)", "(a: str = 'b')", "takes a: str"):
+        assert declared(tmp_path, parameters_text=text) == empty
+    own = {"type": "object", "properties": {"b": {"type": "integer"}}}
+    assert declared(tmp_path, parameters_text="(a: str)", parameters=own) == own
+    known = ToolCatalog([Tool("AddAlarm", "AddAlarm", metadata={"parameters_text": "(a: str)"})])
+    assert import_apibank(tmp_path, known).catalog["AddAlarm"].parameters is None
+
+
 def test_dialogues_without_a_query_are_left_out_by_id(tmp_path: Path) -> None:
     done = imported(tmp_path, [], [assistant("Hello.")], [user("Hi.")])
     assert [one.id for one in done.trajectories] == ["d3"]
@@ -215,3 +257,13 @@ def test_the_real_dialogues_without_loss() -> None:
     assert (counts.calls, counts.observations, counts.messages, counts.tools) == (508, 508, 1207, 50)
     assert counts.statuses == {"ok": 508} and counts.endings == {"answer": 258, "unfinished": 5}
     assert done.remarks.examples[CALLED_TOOL] == ["ToolSearcher"] and len(done.catalog) == 101 + 1
+    schemas = {name: (tool.parameters or {}).get("properties") for name, tool in done.catalog.items()}
+    assert [name for name, schema in schemas.items() if not schema] == ["GetToday", "ReceiveEmail", "ToolSearcher"]
+    described = [
+        call
+        for one in done.trajectories
+        for call in one.calls
+        if set(call.arguments) <= set(schemas[call.tool] or ())
+        and jsonschema.Draft202012Validator(dict(done.catalog[call.tool].parameters or {})).is_valid(call.arguments)
+    ]
+    assert len(described) == 217

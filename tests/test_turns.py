@@ -1,14 +1,24 @@
 """Episodes as tokens: what the agent appends is what training learned, whatever the frame, and strangers' text stays
 text."""
 
+import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizer_zoo import ZOO
 from transformers import PreTrainedTokenizerBase
 
+from toolgen.agent.documents import (
+    LONGEST_DOCUMENT,
+    LONGEST_PARAMETERS,
+    cut,
+    document_shown,
+    parameters_shown,
+)
 from toolgen.agent.trajectory import Message, Step, Trajectory
-from toolgen.agent.turns import FINISH, LONGEST_OBSERVATION, Piece, TurnRenderer, cut, ordered
+from toolgen.agent.turns import FINISH, LONGEST_OBSERVATION, Piece, TurnRenderer, ordered
 from toolgen.codebook import Codebook, TokenCodes
 from toolgen.errors import InputError
 from toolgen.tokenizer import bind_standalone, decode, end_token_id, special_ids
@@ -121,7 +131,10 @@ def test_a_template_is_followed_to_the_letter(catalog: ToolCatalog) -> None:
     turns, tokenizer, _ = renderer("qwen2", CHATML, catalog)
     one = trajectory(query="Make it", steps=(), answer="Done.")
     told = decode(tokenizer, [token_id for piece in turns.render(one) for token_id in piece.ids])
-    document = catalog["Finish"].document()
+    document = (
+        "finish. Ends the task: with an answer for the user, or by giving up.\nParameters: "
+        '{"return_type": {"enum": ["give_answer", "give_up"], "required": true}, "final_answer": {"type": "string"}}'
+    )
     arguments = '{"return_type": "give_answer", "final_answer": "Done."}'
     messages = [
         ("user", "Make it"),
@@ -178,8 +191,76 @@ def test_what_is_said_between_calls_stands_there(catalog: ToolCatalog) -> None:
 
 
 def test_a_long_observation_says_what_is_missing() -> None:
-    assert cut("x" * LONGEST_OBSERVATION) == "x" * LONGEST_OBSERVATION
-    assert cut("x" * (LONGEST_OBSERVATION + 1500)).endswith("x... (1,500 more characters)")
+    assert cut("x" * 5, 5) == "x" * 5
+    assert cut("x" * 1505, 5) == "xxxxx... (1,500 more characters)"
+    catalog = ToolCatalog([FINISH])
+    turns, tokenizer, _ = renderer("qwen2", None, catalog)
+    shown = decode(tokenizer, turns.observes("x" * (LONGEST_OBSERVATION + 2)))
+    assert "x" * LONGEST_OBSERVATION + "... (2 more characters)" in shown
+
+
+def test_a_tool_is_shown_with_its_parameters() -> None:
+    inner = {"type": "object", "properties": {"k": {"type": "object", "properties": {"deep": {}}}}, "required": ["k"]}
+    schema = {
+        "type": "object",
+        "properties": {
+            "Mode": {"type": "string", "enum": ["fast", 3, "v" * 200], "description": "d" * 200, "pattern": "^.*$"},
+            "Name": {"type": ["string", "null"], "minLength": 1, "description": "东京"},
+            "Tags": {"type": "array", "items": inner},
+            "Rule": inner,
+            "Many": {"enum": list(range(20))},
+            "Map": {"type": "object", "additionalProperties": {"type": "string"}},
+            "One": {"const": "it"},
+            "Else": {"anyOf": [{"type": "string"}, {"type": "null"}, {"type": "string"}]},
+        },
+        "required": ["Name"],
+    }
+    told, _, shown = document_shown(Tool("x", "MakeIt", "y" * (LONGEST_DOCUMENT + 3), schema)).partition("\n")
+    assert told == f"make it. {'y' * LONGEST_DOCUMENT}... (3 more characters)"
+    held = {"k": {"type": "object", "required": True}}
+    assert json.loads(shown.removeprefix("Parameters: ")) == {
+        "Mode": {"type": "string", "enum": ["fast", 3, "v" * 97 + "..."], "description": "d" * 97 + "..."},
+        "Name": {"type": ["string", "null"], "required": True, "description": "东京"},
+        "Tags": {"type": "array of object", "properties": held},
+        "Rule": {"type": "object", "properties": held},
+        "Many": {"enum": [*range(16), "... (4 more values)"]},
+        "Map": {"type": "object"},
+        "One": {"enum": ["it"]},
+        "Else": {"type": ["string", "null"]},
+    }
+    for schema in ({}, {"type": "object", "properties": {}}):
+        assert document_shown(Tool("x", "MakeIt", parameters=schema)) == "make it.\nParameters: {}"
+    assert parameters_shown(None) == "{}"
+
+
+def test_parameters_that_do_not_fit_are_counted() -> None:
+    one = {"type": "string", "description": "x" * 60}
+    schema = {"properties": {f"p{number}": one for number in range(100)}, "required": ["p99", "p7"]}
+    shown, _, more = parameters_shown(schema).rpartition(" (")
+    names = list(json.loads(shown))
+    assert (
+        more == f"{100 - len(names)} more parameters)" and LONGEST_PARAMETERS - 120 < len(shown) <= LONGEST_PARAMETERS
+    )
+    assert names == [*(f"p{number}" for number in range(len(names) - 1)), "p99"], "required ones first, then in order"
+    # What one parameter holds keeps none from being named.
+    wide = {"type": "object", "properties": {f"p{number}": one for number in range(100)}}
+    assert json.loads(parameters_shown({"properties": {"a": wide, "b": one}})) == {"a": {"type": "object"}, "b": one}
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=200),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=4),
+    max_leaves=8,
+)
+_keywords = st.sampled_from(["type", "enum", "const", "required", "description", "items", "anyOf", "properties"])
+
+
+@given(schema=st.dictionaries(_keywords, _json | st.dictionaries(st.text(), st.dictionaries(_keywords, _json))))
+def test_whatever_a_schema_is_it_is_shown_within_bounds(schema: dict[str, Any]) -> None:
+    shown = parameters_shown(schema)
+    found, end = json.JSONDecoder().raw_decode(shown)
+    assert end <= LONGEST_PARAMETERS and isinstance(found, dict)
+    assert shown[end:] == "" or shown[end:].endswith("more parameters)")
 
 
 def test_arguments_are_ordered_all_the_way_down() -> None:

@@ -182,8 +182,9 @@ def _printed(turns: "Iterable[Turn]") -> "Iterator[Turn]":
 
 def turn_lines(number: int, turn: "Turn") -> list[Text]:
     """A turn for the terminal. What a model or an environment wrote is shown without markup and control characters."""
+    from toolgen.agent.documents import cut
     from toolgen.agent.environment import Status
-    from toolgen.agent.turns import FINISH, cut
+    from toolgen.agent.turns import FINISH, LONGEST_OBSERVATION
 
     lines = []
     if turn.thought:
@@ -193,7 +194,9 @@ def turn_lines(number: int, turn: "Turn") -> list[Text]:
         lines.append(Text.assemble("    ", (visible(turn.tool), "bold cyan"), " ", written))
     if (seen := turn.observation) is not None:
         style = "green" if seen.status is Status.OK else "yellow"
-        lines.append(Text.assemble("    ", (seen.status.value, style), " ", visible(cut(seen.content))))
+        lines.append(
+            Text.assemble("    ", (seen.status.value, style), " ", visible(cut(seen.content, LONGEST_OBSERVATION)))
+        )
     if turn.ended is not None:
         why = {
             "answer": "answer",

@@ -1,7 +1,8 @@
 """Arguments that meet a tool's JSON Schema by construction: at every token only those are allowed that can still lead
 to a valid object. Knows schemas, tokenizers and texts; not what a tool does, and no environment.
 
-The grammar of a schema is llguidance's. Tool rows are never allowed: they lie behind the words.
+The grammar of a schema is llguidance's. Tool rows are never allowed: they lie behind the words; nor are special tokens:
+what spells one is text.
 
 Legend: ``V`` words of the base.
 """
@@ -22,7 +23,7 @@ from toolgen.agent.stream import ContextError
 from toolgen.agent.text import Asking, Text
 from toolgen.agent.turns import ordered
 from toolgen.errors import InputError
-from toolgen.tokenizer import continuation_ids, decode
+from toolgen.tokenizer import continuation_ids, decode, special_ids
 
 LONGEST_STRING = 512
 """Characters of a string whose schema names no end: a model that repeats itself must come to one."""
@@ -61,6 +62,7 @@ class ArgumentWriter:
         self._lexicon = _lexicon(tokenizer)
         self._grammars: dict[str, str] = {}
         self._mask = llguidance.numpy.allocate_token_bitmask(1, self._lexicon.vocab_size)
+        self._special = sorted(id_ for id_ in special_ids(tokenizer) if id_ < words)
 
     def write(self, text: Text, schema: Mapping[str, Any] | None) -> Asking[Written]:
         """Write an object at the end of a text, which stays as it is.
@@ -75,14 +77,16 @@ class ArgumentWriter:
         """
         matcher = llguidance.LLMatcher(self._lexicon, self._grammar(schema))
         if matcher.is_error():
-            return Written("", None, f"The tool's schema cannot be followed: {matcher.get_error()}")
+            return Written("", None, f"The tool's schema cannot be followed: {_error(matcher)}")
         aside, ids = text.fork(), list[int]()
         while not matcher.is_stopped():
             if len(ids) == self._most_tokens:
                 return self._unfinished(ids, f"The arguments did not end within {self._most_tokens} tokens.")
             token_id = self._best((yield from aside.logits(self.words)), matcher)
+            if token_id is None:
+                token_id = self._forced(aside, matcher)
             if token_id is None or not matcher.consume_token(token_id):
-                return self._unfinished(ids, f"No token goes on from here: {matcher.get_error() or 'a dead end'}.")
+                return self._unfinished(ids, f"No token goes on from here: {_error(matcher) or 'a dead end'}.")
             ids.append(token_id)
             if matcher.is_stopped():
                 break
@@ -97,9 +101,19 @@ class ArgumentWriter:
         # In numpy: the same functions of torch are compiled at the first call, which takes as long as many episodes.
         llguidance.numpy.fill_next_token_bitmask(matcher, self._mask)
         allowed_V = logits_V.float().cpu().numpy().copy()
+        allowed_V[self._special] = -math.inf
         llguidance.numpy.apply_token_bitmask_inplace(allowed_V[None], self._mask[:, : -(-self.words // 32)])
         best = int(allowed_V.argmax())
         return best if allowed_V[best] > -math.inf else None
+
+    def _forced(self, aside: Text, matcher: llguidance.LLMatcher) -> int | None:
+        """The first token of the only text that may follow.
+
+        Where that spells a special token, llguidance offers this one alone, and would not take it.
+        """
+        # What may follow can part within a character.
+        forced = matcher.compute_ff_bytes().decode(errors="ignore")
+        return continuation_ids(self._tokenizer, aside.ids, forced)[0] if forced else None
 
     def _unfinished(self, ids: list[int], fault: str) -> Written:
         return Written(decode(self._tokenizer, ids), None, fault, tuple(ids))
@@ -175,13 +189,18 @@ class FreeWriter(ArgumentWriter):
         """Where a value leaves its schema; empty: nowhere."""
         matcher = llguidance.LLMatcher(self._lexicon, self._grammar(schema))
         if matcher.is_error():
-            return f"The tool's schema cannot be followed: {matcher.get_error()}"
+            return f"The tool's schema cannot be followed: {_error(matcher)}"
         written = json.dumps(ordered(value, schema), ensure_ascii=False)
         ids = continuation_ids(self._tokenizer, text.ids, written)
         right = matcher.try_consume_tokens(ids)
         if right == len(ids) and matcher.is_accepting():
             return ""
         return f"The arguments do not fit the tool's schema behind {decode(self._tokenizer, ids[:right])!r}."
+
+
+def _error(matcher: llguidance.LLMatcher) -> str:
+    """What is wrong, in a line; llguidance shows its grammar and its state, too."""
+    return next(iter(matcher.get_error().splitlines()), "")
 
 
 def bounded(schema: Any) -> Any:

@@ -126,7 +126,14 @@ class Outcome:
 
 
 class Agent:
-    """Solves tasks in environments."""
+    """Solves tasks in environments.
+
+    Attributes:
+        model: A causal model in evaluation mode.
+        renderer: As in training.
+        chooser: Takes the tools.
+        writer: Fills in arguments.
+    """
 
     def __init__(
         self,
@@ -148,11 +155,11 @@ class Agent:
             budget: Of an attempt.
             attempts: At a task.
         """
-        self._model = model
+        self.model = model
         self._tokenizer = tokenizer
-        self._renderer = renderer
-        self._chooser = chooser
-        self._writer = writer
+        self.renderer = renderer
+        self.chooser = chooser
+        self.writer = writer
         self._budget = budget or Budget()
         self._attempts = attempts or Attempts()
         self._context = context_length(model.config)
@@ -172,7 +179,7 @@ class Agent:
 
     def run(self, query: str, environment: Environment) -> Outcome:
         """A whole episode, as ``run_all`` does it."""
-        return finish(Reader(self._model), self._solve(query, environment))
+        return finish(Reader(self.model), self._solve(query, environment))
 
     def run_all(self, jobs: Iterable[tuple[str, Environment]], batch: int = 16) -> Iterator[tuple[int, Outcome]]:
         """Whole episodes, several at a time, which share the model's forwards.
@@ -192,7 +199,7 @@ class Agent:
         Raises:
             InputError: The batch is below 1, or the model cannot read several texts at once.
         """
-        reader = Reader(self._model, batch)
+        reader = Reader(self.model, batch)
         yield from finish_all(reader, (self._solve(query, environment) for query, environment in jobs))
 
     def _solve(self, query: str, environment: Environment) -> Asking[Outcome]:
@@ -237,11 +244,11 @@ class Episode:
         self._random = Random(f"{agent._attempts.seed} {attempt} {query}") if attempt else None
         self._turns = 0
         self.said = 0
-        self.text = Text(agent._renderer.opening(query), agent._context)
+        self.text = Text(agent.renderer.opening(query), agent._context)
 
     def stream(self) -> Iterator[Turn]:
         """Turn by turn to the end."""
-        reader = Reader(self._agent._model)
+        reader = Reader(self._agent.model)
         turn = finish(reader, self.step())
         yield turn
         while turn.ended is None:
@@ -260,13 +267,13 @@ class Episode:
         tool: str | None = None
         try:
             thought = yield from self._think()
-            self.text.extend(agent._renderer.asks_action())
-            tool = yield from agent._chooser.choose(self.text, self._query, thought)
-            self._say(agent._renderer.code(tool))
-            if asks := agent._renderer.asks_arguments(tool):
+            self.text.extend(agent.renderer.asks_action())
+            tool = yield from agent.chooser.choose(self.text, self._query, thought)
+            self._say(agent.renderer.code(tool))
+            if asks := agent.renderer.asks_arguments(tool):
                 self.text.extend(asks)
-            written = yield from agent._writer.write(self.text, agent._renderer.parameters(tool))
-            self._say((*written.ids, *agent._renderer.frames.close))
+            written = yield from agent.writer.write(self.text, agent.renderer.parameters(tool))
+            self._say((*written.ids, *agent.renderer.frames.close))
         except ContextError:
             return Turn(thought, tool, ended="context")
         if tool == FINISH.id and written.arguments is not None:
@@ -279,16 +286,16 @@ class Episode:
         else:
             observation = yield Outside(partial(self._environment.call, tool, written.arguments))
         try:
-            self.text.extend(agent._renderer.observes(observation.content))
+            self.text.extend(agent.renderer.observes(observation.content))
         except ContextError:
             return Turn(thought, tool, written, observation, "context")
         return Turn(thought, tool, written, observation)
 
     def _think(self) -> Asking[str]:
-        close, limit = self._agent._renderer.frames.close, self._agent._budget.thought
+        close, limit = self._agent.renderer.frames.close, self._agent._budget.thought
         ids: list[int] = []
         while len(ids) < limit:
-            logits_V = yield from self.text.logits(self._agent._writer.words)
+            logits_V = yield from self.text.logits(self._agent.writer.words)
             ids.append(self._next(logits_V.index_fill(0, self._agent._forbidden, -torch.inf)))
             self._say(ids[-1:])
             if ids[-1] == close[-1]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from toolgen.agent.documents import cut, document_shown
 from toolgen.agent.trajectory import Message, Step, Trajectory
 from toolgen.codebook import TokenCodes
 from toolgen.errors import InputError
@@ -122,17 +123,20 @@ class TurnRenderer:
         return self._asks(self._said(_ASKS_ACTION))
 
     def asks_arguments(self, tool: str) -> tuple[int, ...]:
-        """From the end of a tool's code to where its arguments begin; nothing where no document is shown.
+        """From the end of a tool's code to where its arguments begin, with its name, description and parameters
+        between; nothing where no document is shown.
 
         Raises:
             KeyError: The tool is not in the catalogue.
         """
-        shown = self._said(_SHOWS_DOCUMENT + self._catalog[tool].document())
-        return (*self.frames.close, *self._asks(shown)) if self._documents else ()
+        if not self._documents:
+            return ()
+        shown = self._said(_SHOWS_DOCUMENT + document_shown(self._catalog[tool]))
+        return (*self.frames.close, *self._asks(shown))
 
     def observes(self, content: str) -> tuple[int, ...]:
         """From the end of the arguments to where the next thought begins."""
-        return self._asks(self._said(cut(content)))
+        return self._asks(self._said(cut(content, LONGEST_OBSERVATION)))
 
     def code(self, tool: str) -> tuple[int, ...]:
         """A tool's code, its end included.
@@ -221,12 +225,6 @@ class FreeRenderer(TurnRenderer):
     def parameters(self, tool: str) -> Mapping[str, Any] | None:
         """The JSON Schema of a tool's arguments; None for what is no tool."""
         return super().parameters(tool) if tool in self._catalog else None
-
-
-def cut(content: str) -> str:
-    """An observation as it is shown: longer ones say how much is missing."""
-    more = len(content) - LONGEST_OBSERVATION
-    return content if more <= 0 else f"{content[:LONGEST_OBSERVATION]}... ({more:,} more characters)"
 
 
 def ordered(value: Any, schema: Any) -> Any:

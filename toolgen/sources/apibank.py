@@ -15,10 +15,16 @@ says right before a call is the call's thought, what it says at the end is the a
 is a message. What came back is the output as JSON, which is what the assistant saw, or the exception, if there is one.
 The rest of each result is in ``metadata["results"]``, one for each call: API-Bank writes there once more what went in,
 at times with other types than the call has, and the output where an exception stands in its place.
+
+The schemas of its tools are empty. A tool's parameters stand in ``parameters_text``, such as ``(token: str, time:
+datetime)``, and what they mean in ``api_info``, which is written in Python.
 """
 
+import ast
 import json
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +42,17 @@ EMPTY_DIALOGUE = Remark("dropped", "dialogues without a turn")
 UNASKED_DIALOGUE = Remark("dropped", "dialogues that no user begins")
 
 SOURCE = "apibank"
+
+_TYPES: Mapping[str, Mapping[str, Any]] = {
+    "str": {"type": "string"},
+    "int": {"type": "integer"},
+    "float": {"type": "number"},
+    "List[str]": {"type": "array", "items": {"type": "string"}},
+    # A time is a text in JSON.
+    "datetime": {"type": "string", "x-type": "datetime"},
+}
+_PARAMETER = re.compile(r"(\w+): ([\w\[\]]+)")
+_MEANINGS = re.compile(r"^input_parameters = (\{.*?^\})", re.DOTALL | re.MULTILINE)
 
 _KEYS = {"User": {"role", "text"}, "AI": {"role", "text"}, "API": {"role", "api_name", "param_dict", "result"}}
 
@@ -57,7 +74,10 @@ def import_apibank(path: str | Path, known: ToolCatalog | None = None) -> Import
     folder = Path(path)
     file = find_records(folder, "dialogues")
     remarks = Remarks()
-    tools = read_tools(folder, known, SOURCE, remarks)
+    tools = {
+        name: tool if known and name in known else _declared(tool)
+        for name, tool in read_tools(folder, known, SOURCE, remarks).items()
+    }
     trajectories: dict[str, Trajectory] = {}
     for line in read_records(file, lambda count: None):
         trajectory = _trajectory(line, remarks)
@@ -74,6 +94,44 @@ def import_apibank(path: str | Path, known: ToolCatalog | None = None) -> Import
         raise InputError(f"{file}: no dialogue with turns. At least one is needed.")
     catalog = ToolCatalog(tools.values())
     return ImportedSet(catalog, list(trajectories.values()), len(catalog) - len(known or ()), remarks)
+
+
+def _declared(tool: Tool) -> Tool:
+    """A tool with its parameters in its schema; as it is where it says them in no way that is known.
+
+    What ``parameters_text`` names is all that there is: ``api_info`` at times leaves out a token. A type that JSON
+    Schema lacks stays as ``x-type``, and what is required is what is called so.
+    """
+    text = tool.metadata.get("parameters_text")
+    if not isinstance(text, str) or (tool.parameters or {}).get("properties"):
+        return tool
+    named = [_PARAMETER.fullmatch(part) for part in text.removeprefix("(").removesuffix(")").split(", ")]
+    meanings = _meanings(tool.metadata.get("api_info"))
+    properties: dict[str, dict[str, Any]] = {}
+    required: list[str] = []
+    for match in named:
+        if match is None:
+            return tool
+        name, kind = match.groups()
+        meaning = meanings.get(name)
+        said = meaning if isinstance(meaning, dict) else {}
+        described = {"description": said["description"]} if isinstance(said.get("description"), str) else {}
+        properties[name] = {**_TYPES.get(kind, {"x-type": kind}), **described}
+        if said.get("required") is True:
+            required.append(name)
+    schema: dict[str, Any] = {"type": "object", "properties": properties}
+    return replace(tool, parameters=schema | ({"required": required} if required else {}))
+
+
+def _meanings(text: Any) -> Mapping[Any, Any]:
+    """What ``api_info`` says of each parameter; nothing where it is written otherwise."""
+    found = _MEANINGS.search(text) if isinstance(text, str) else None
+    try:
+        # Literals alone are read; nothing is run.
+        meanings = ast.literal_eval(found[1]) if found is not None else {}
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return {}
+    return meanings if isinstance(meanings, dict) else {}
 
 
 def _trajectory(line: Line, remarks: Remarks) -> Trajectory | None:
