@@ -93,7 +93,7 @@ class Costs:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        noted = read_json(path) if path.is_file() else {"seconds": {}, "peak_gb": 0.0}
+        noted: dict[str, Any] = read_json(path) if path.is_file() else {"seconds": {}, "peak_gb": 0.0}
         self.seconds: dict[str, float] = noted["seconds"]
         self.peak_gb: float = noted["peak_gb"]
 

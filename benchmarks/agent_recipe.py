@@ -15,10 +15,10 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from toolgen.agent.loop import Budget
-from toolgen.agent.tasks.generate import HELD_OUT, chosen_services
+from toolgen.agent.tasks.generate import HELD_OUT, chosen_services, task_services
 from toolgen.benchmarks.decoder import Shape
 from toolgen.benchmarks.quickstart import quoted
 from toolgen.config import Section, load_config
@@ -56,6 +56,17 @@ class AgentQuickstartConfig(Section):
     controls_limit: int = Field(100, ge=1, description="Tasks drawn for each control.")
     workers: int = Field(2, ge=1, description="Processes of an evaluation, each with its own model.")
     batch: int = Field(8, ge=1, description="Episodes in lockstep in each; an account takes about 120 MB.")
+
+    @field_validator("services")
+    @classmethod
+    def _usable(cls, services: str) -> str:
+        # Now, and not when the run has begun.
+        named, known = chosen_services(services), task_services()
+        if unknown := [service for service in named if service not in known]:
+            raise ValueError(f"there are no tasks for {unknown[0]!r}; services with tasks are {', '.join(known)}")
+        if all(service in HELD_OUT for service in named):
+            raise ValueError(f"{', '.join(HELD_OUT)} are for tests alone; name a service to train on, too")
+        return services
 
     @property
     def seen(self) -> tuple[str, ...]:
