@@ -203,7 +203,8 @@ def lines(run: Run) -> list[Line]:
         Line("unconstrained", trained, test, AgentSettings(constrained=False, budget=budget), limit),
         Line("free arguments", trained, test, AgentSettings(arguments="free", budget=budget), limit),
         Line("bm25", trained, test, bm25, limit),
-        Line("untrained", run.untrained, test, usual, limit),
+        # It has learnt from no episode what turns look like; these are those of the trained one.
+        Line("untrained", run.untrained, test, AgentSettings(budget=budget, documents=False), limit),
     ]
 
 

@@ -65,7 +65,7 @@ def test_episodes_are_together_what_they_are_alone() -> None:
         ended |= {outcome.ended for outcome, _ in alone}
         faults += "".join(turn.written.fault for outcome, _ in alone for turn in outcome.turns if turn.written)
     assert ended == {"answer", "turns", "tokens", "context"}
-    assert "schema cannot be followed" in faults and "did not end within 9 tokens" in faults
+    assert "schema cannot be followed" in faults and "did not end within 18 tokens" in faults
 
 
 def test_a_query_that_does_not_fit_is_an_outcome() -> None:

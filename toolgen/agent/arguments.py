@@ -9,6 +9,7 @@ Legend: ``V`` words of the base.
 
 import json
 import math
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -35,6 +36,9 @@ _STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator":
 
 _PROBE = '{"a": "b c é"}'
 
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+"""A text of JSON from its beginning to its end."""
+
 _MOST_KEPT = 256
 """Grammars that stay in memory."""
 
@@ -51,7 +55,8 @@ class ArgumentWriter:
         Args:
             tokenizer: A fast one that can write any text: byte-level BPE, or one that falls back to bytes.
             words: V; what lies behind is never written.
-            most_tokens: Of the arguments of one call.
+            most_tokens: Of the arguments of one call. Behind them texts, lists and objects are closed as soon as the
+                schema lets them; what has no end then within as many again is given up.
 
         Raises:
             InputError: The tokenizer cannot write any text, so that no grammar can be followed.
@@ -63,6 +68,11 @@ class ArgumentWriter:
         self._grammars: dict[str, str] = {}
         self._mask = llguidance.numpy.allocate_token_bitmask(1, self._lexicon.vocab_size)
         self._special = sorted(id_ for id_ in special_ids(tokenizer) if id_ < words)
+        pieces = tokenizer.batch_decode([[id_] for id_ in range(words)])
+        self._quotes, self._brackets = (
+            [id_ for id_, piece in enumerate(pieces) if piece[:1] in first and not piece.strip('"]}')]
+            for first in (('"',), ("]", "}"))
+        )
 
     def write(self, text: Text, schema: Mapping[str, Any] | None) -> Asking[Written]:
         """Write an object at the end of a text, which stays as it is.
@@ -80,9 +90,10 @@ class ArgumentWriter:
             return Written("", None, f"The tool's schema cannot be followed: {_error(matcher)}")
         aside, ids = text.fork(), list[int]()
         while not matcher.is_stopped():
-            if len(ids) == self._most_tokens:
-                return self._unfinished(ids, f"The arguments did not end within {self._most_tokens} tokens.")
-            token_id = self._best((yield from aside.logits(self.words)), matcher)
+            if len(ids) == 2 * self._most_tokens:
+                return self._unfinished(ids, f"The arguments did not end within {len(ids)} tokens.")
+            closers = self._closers(ids) if len(ids) >= self._most_tokens else []
+            token_id = self._best((yield from aside.logits(self.words)), matcher, closers)
             if token_id is None:
                 token_id = self._forced(aside, matcher)
             if token_id is None or not matcher.consume_token(token_id):
@@ -97,12 +108,20 @@ class ArgumentWriter:
         shown = decode(self._tokenizer, ids)
         return Written(shown, json.loads(shown), ids=tuple(ids))
 
-    def _best(self, logits_V: Tensor, matcher: llguidance.LLMatcher) -> int | None:
+    def _closers(self, ids: list[int]) -> list[int]:
+        """Tokens that close what is open behind some JSON: a text, else a list or an object."""
+        texts = _TEXT.sub("", decode(self._tokenizer, ids))
+        return self._quotes if '"' in texts else self._brackets
+
+    def _best(self, logits_V: Tensor, matcher: llguidance.LLMatcher, closers: list[int]) -> int | None:
+        """The allowed token that the model likes best, of the closers if one is allowed."""
         # In numpy: the same functions of torch are compiled at the first call, which takes as long as many episodes.
         llguidance.numpy.fill_next_token_bitmask(matcher, self._mask)
         allowed_V = logits_V.float().cpu().numpy().copy()
         allowed_V[self._special] = -math.inf
         llguidance.numpy.apply_token_bitmask_inplace(allowed_V[None], self._mask[:, : -(-self.words // 32)])
+        if closers and (allowed_V[closers] > -math.inf).any():
+            return closers[int(allowed_V[closers].argmax())]
         best = int(allowed_V.argmax())
         return best if allowed_V[best] > -math.inf else None
 

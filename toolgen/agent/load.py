@@ -35,6 +35,7 @@ class AgentSettings:
         arguments: Written under the tool's schema, or freely and looked over afterwards, for the same reason.
         budget: Of an episode.
         attempts: At a task (ReAct@N).
+        documents: Whether turns show a tool's document; None: as in the newest training of an agent.
     """
 
     retriever: Callable[[ToolCatalog], Retriever] | None = None
@@ -43,6 +44,7 @@ class AgentSettings:
     arguments: Literal["schema", "free"] = "schema"
     budget: Budget = Budget()
     attempts: Attempts = Attempts()
+    documents: bool | None = None
 
     def __post_init__(self) -> None:
         """
@@ -67,6 +69,7 @@ class AgentSettings:
             "arguments": self.arguments,
             "budget": asdict(self.budget),
             "attempts": asdict(self.attempts),
+            **({} if self.documents is None else {"documents": self.documents}),
         }
 
 
@@ -117,7 +120,7 @@ def load_agent(
         artefacts.catalog,
         artefacts.codes,
         artefacts.prompt,
-        documents=shows_documents(artefacts.history),
+        documents=shows_documents(artefacts.history) if settings.documents is None else settings.documents,
     )
     closing = {*special_ids(artefacts.tokenizer), renderer.frames.close[-1]}
     words = min(artefacts.codes.new_ids.values(), default=len(artefacts.tokenizer))
