@@ -50,7 +50,7 @@ def all_of(one: Agent, queries: list[str], batch: int) -> list[tuple[Outcome, li
 def test_episodes_are_together_what_they_are_alone() -> None:
     adds = TokenChooser(codes_of(broken().catalog, tokenizer_with("gpt2", None)), ["add"])
     ended, faults = set(), ""
-    for one in (random_agent(), random_agent(chooser=adds, most_tokens=9, budget=Budget(4, 50, 7))):
+    for one in (random_agent(), random_agent(chooser=adds, most_tokens=9, budget=Budget(4, 50, 7), context=700)):
         alone = []
         for query in QUERIES:
             world = broken()
