@@ -107,8 +107,15 @@ def bring_up(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerBase, steps:
     return fit_decoder(model, windows_NT, steps, BATCH, LEARNING_RATE, "auto", seed, labels_NT)
 
 
-_TOLD = ("the {key} is {value}", "{key}: {value}", '"{key}": "{value}"', "{key} = {value}", "{value} as the {key}")
-_TOLD += ("with {key} {value}", "a {key} called {value}")
+_TOLD = (
+    "the {key} is {value}",
+    "{key}: {value}",
+    '"{key}": "{value}"',
+    "{key} = {value}",
+    "{value} as the {key}",
+    "with {key} {value}",
+    "a {key} called {value}",
+)
 _RECALLED = (("The {key} is ", ". "), ('{{"{key}": "', '"'), ("I take the {key} ", ". "), ('"{key}": "', '"'))
 _BETWEEN = (", ", ". ", "; ", "\n", " and ")
 

@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import Any, cast
 
 import llguidance
 import llguidance.hf
@@ -31,7 +31,7 @@ LONGEST_STRING = 512
 MOST_ITEMS = 32
 """Of an array, likewise."""
 
-_STYLE = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_STYLE: Any = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 """As ``json.dumps`` writes, which is what training renders."""
 
 _PROBE = '{"a": "b c é"}'
@@ -294,7 +294,7 @@ def _within(key: str, value: Any) -> Any:
 
 def _lexicon(tokenizer: PreTrainedTokenizerBase) -> llguidance.LLTokenizer:
     try:
-        lexicon = llguidance.hf.from_tokenizer(tokenizer)
+        lexicon = llguidance.hf.from_tokenizer(cast(Any, tokenizer))
         # It reads tokens off the decoder; of some it does not notice that they stand for blanks.
         seen = lexicon.decode_str(tokenizer.encode(_PROBE, add_special_tokens=False))
         fault = "" if seen.strip() == _PROBE else f"llguidance reads its {_PROBE!r} as {seen!r}"

@@ -113,7 +113,8 @@ def load_agent(
     settings = settings or AgentSettings()
     artefacts = Artefacts.load(checkpoint)
     tools = environment_tools(artefacts, checkpoint, groups)
-    model = load_model(checkpoint).to(usable_device(device))
+    model = load_model(checkpoint)
+    model.to(usable_device(device))  # type: ignore[arg-type]
     kind = TurnRenderer if settings.constrained else FreeRenderer
     renderer = kind(
         artefacts.tokenizer,

@@ -100,12 +100,13 @@ class _Cloud:
             return get
 
         for kind in (AccountSpecificBackend, BackendDict):
-            kind.__getitem__ = ordered(kind.__getitem__)
+            kind.__getitem__ = ordered(kind.__getitem__)  # type: ignore[method-assign]
 
     @contextmanager
     def _apart(self, where: str) -> Iterator[None]:
         """Chance and time of its own, such as at the beginning of all; afterwards as if nothing had been."""
-        sources, now = (self._ids, self._bytes, random), self._clock.now
+        sources: tuple[Any, ...] = self._ids, self._bytes, random
+        now = self._clock.now
         states = [source.getstate() for source in sources]
         # Not the task's seed: what is there at first may be made in the task or before it.
         self._settle(f"{self._seed}:{where}")
@@ -137,7 +138,7 @@ class _Cloud:
         for name, pattern in backend_url_patterns:
             if pattern.match(client.meta.endpoint_url):
                 try:
-                    backends = get_backend(name)[_ACCOUNT]
+                    backends = get_backend(name)[_ACCOUNT]  # type: ignore[call-overload]
                 except ImportError:
                     # It needs a package that is not there; a call meets the same error and says so.
                     continue
