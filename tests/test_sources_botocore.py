@@ -1,11 +1,13 @@
 """The AWS importer: on a made-up service, where every answer is known, and on what botocore ships."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.handlers import VALID_BUCKET
 from botocore.loaders import Loader
 from hypothesis import given
 from hypothesis import strategies as st
@@ -345,3 +347,12 @@ def test_any_text_is_survived(html: str) -> None:
 )
 def test_summary(html: str, most: int, text: str) -> None:
     assert summary(html, most) == text
+
+
+def test_a_bucket_is_named_as_botocore_sends_names() -> None:
+    catalog = import_catalog(["s3"])
+    pattern = catalog["s3.DeleteObject"].parameters["properties"]["Bucket"]["pattern"]
+    for name in ("amber-river", "a.b_c", "arn:aws:s3:us-east-1:123456789012:accesspoint/mine"):
+        assert re.search(pattern, name)
+    for name in ("two words", "", "/slash", "é", "x" * 256):
+        assert not re.search(pattern, name) and not VALID_BUCKET.search(name)

@@ -30,6 +30,9 @@ from toolgen.tools import Tool, ToolCatalog
 
 SOURCE = "botocore"
 
+BUCKET_NAME = r"^([a-zA-Z0-9.\-_]{1,255}|arn:aws.*:(s3|s3-object-lambda|s3-outposts):.+)$"
+"""What may stand where S3 wants a bucket: a name, or an access point's ARN (``botocore.handlers``)."""
+
 _SCALARS: Mapping[str, Mapping[str, str]] = {
     "string": {"type": "string"},
     "blob": {"type": "string", "contentEncoding": "base64"},
@@ -185,7 +188,11 @@ class _Schemas:
 
     def parameters(self, operation: OperationModel) -> dict[str, Any]:
         shape = operation.input_shape
-        return {"type": "object", "properties": {}} if shape is None else self._structure(shape, ())
+        schema = {"type": "object", "properties": {}} if shape is None else self._structure(shape, ())
+        if operation.service_model.service_name == "s3" and (bucket := schema["properties"].get("Bucket")):
+            # The model of S3 does not say so, but botocore sends no other names.
+            bucket.setdefault("pattern", BUCKET_NAME)
+        return schema
 
     def _schema(self, shape: Shape, path: tuple[str, ...]) -> dict[str, Any]:
         """``path`` names the structures around ``shape``, the input first."""
