@@ -188,7 +188,9 @@ class _Schemas:
 
     def parameters(self, operation: OperationModel) -> dict[str, Any]:
         shape = operation.input_shape
-        schema = {"type": "object", "properties": {}} if shape is None else self._structure(shape, ())
+        schema: dict[str, Any] = {"type": "object", "properties": {}}
+        if shape is not None:
+            schema = self._structure(shape, ())
         if operation.service_model.service_name == "s3" and (bucket := schema["properties"].get("Bucket")):
             # The model of S3 does not say so, but botocore sends no other names.
             bucket.setdefault("pattern", BUCKET_NAME)
